@@ -1,0 +1,1 @@
+"""The model and everything that makes it: one module a stage of dvc.yaml."""

@@ -1,0 +1,91 @@
+"""Stage collect: snapshot the source's tables up to collect.until, if they keep the contract."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from . import contract, params, stage, tables
+from .params import Collect, Params
+from .stage import StageError, progress, replacing
+
+QUERIES = Path("queries")
+CHUNK = 50_000
+
+
+def main() -> None:
+    """Write data/raw/<table>.parquet; a broken contract leaves the previous snapshot in place."""
+    snapshot(params.load(), tables.RAW)
+
+
+def snapshot(parameters: Params, folder: Path) -> None:
+    """Collect and check every table, then write them all as Parquet into the folder."""
+    cutoff = parameters.collect.cutoff
+    with tables.connect(parameters.engine) as connection:
+        for name in contract.REFERENCE_TABLES:
+            tables.read_reference(connection, name)
+        for name, chunks in _source(parameters):
+            tables.load(connection, name, chunks)
+            tables.check(connection, name, contract.TABLES[name], cutoff)
+        tables.check_references(connection, contract.TABLES)
+        with replacing(folder) as new:
+            new.mkdir()
+            for name in contract.TABLES:
+                query = f"SELECT * FROM {name} ORDER BY ALL"
+                tables.write(connection, query, new / f"{name}.parquet")
+
+
+def _source(parameters: Params) -> Iterator[tuple[str, Iterable[pd.DataFrame]]]:
+    if parameters.collect.source != "simulator":
+        for name in contract.TABLES:
+            yield name, query(parameters.collect, name)
+        return
+    if parameters.simulate is None:
+        raise StageError("params.yaml: the simulator needs the section simulate")
+    from . import simulate  # only here: the module goes when you bring your own data
+
+    promotions = pd.read_csv(tables.REFERENCE / "promotions.csv")
+    world = simulate.tables(parameters.simulate, parameters.collect.cutoff, promotions)
+    yield from ((name, [table]) for name, table in world.items())
+
+
+def query(collect: Collect, name: str) -> Iterator[pd.DataFrame]:
+    """Run queries/<name>.sql, with :until bound to the cutoff; its rows as text, in chunks."""
+    import sqlalchemy.exc  # only here: not needed by other sources
+
+    path = QUERIES / f"{name}.sql"
+    if not path.exists():
+        raise StageError(f"{path} is missing: write the query that selects table {name}")
+    statement = sqlalchemy.text(path.read_text())
+    bound = {"until": collect.cutoff} if ":until" in statement.text else {}
+    try:
+        with sqlalchemy.create_engine(_url(collect.source)).connect() as connection:
+            result = connection.execution_options(stream_results=True).execute(statement, bound)
+            names = list(result.keys())
+            yield pd.DataFrame(columns=names, dtype="string")
+            for rows in progress(result.partitions(CHUNK), desc=name, unit="chunk"):
+                yield pd.DataFrame(rows, columns=names, dtype="string")
+    except sqlalchemy.exc.ArgumentError:
+        raise StageError(
+            "params.yaml: collect.source is neither `simulator` nor a database URL"
+        ) from None
+    except ModuleNotFoundError as error:
+        raise StageError(
+            f"the database driver is missing: uv add --group pipeline {error.name}"
+        ) from None
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise StageError(f"{path} failed on the database: {reason}") from None
+
+
+def _url(source: str) -> str:
+    url = os.path.expandvars(source)
+    if "$" in url:
+        name = url.split("$", 1)[1].strip("{}").split("@")[0].split("}")[0]
+        raise StageError(f"collect.source needs the environment variable {name}, which is not set")
+    return url
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,168 @@
+"""Stage evaluate: judge the served model on the newest examples, an interval on every figure."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xgboost
+
+from . import examples, model, params, policy, stage
+from .contract import TASK
+from .examples import Examples
+from .params import Evaluate
+from .stage import StageError, progress, replacing
+
+METRICS = Path("reports/metrics.json")
+PLOTS = Path("reports/plots")
+BINS = 10
+Estimator = Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    """Write reports/metrics.json and reports/plots/*.csv."""
+    parameters = params.load()
+    _, holdout = examples.read(parameters.engine).split(parameters.train.holdout)
+    try:
+        served, baseline = model.Model.open(), model.open_baseline()
+    except (OSError, ValueError) as error:
+        raise StageError(f"models/ cannot be read ({error}): `dvc repro` makes it again") from None
+    predicted = served.predict(holdout.inputs)
+    terms = error_terms(holdout.target, predicted, baseline.predict(holdout.action_id))
+    chosen = policy.choose(served, baseline, holdout) if TASK.choice else {}
+    terms |= policy.terms(chosen, holdout)
+    metrics = measure(terms, holdout, parameters.evaluate)
+    with replacing(METRICS) as new:
+        new.write_text(json.dumps(metrics, indent=1) + "\n")
+    with replacing(PLOTS) as folder:
+        folder.mkdir()
+        calibration(holdout.target, predicted).to_csv(folder / "calibration.csv", index=False)
+        importance().to_csv(folder / "importance.csv", index=False)
+        slices = by_slice(terms, holdout, parameters.evaluate)
+        slices.to_csv(folder / "slices.csv", index=False, float_format="%.6g")
+        if chosen:
+            choices(chosen).to_csv(folder / "choices.csv", index=False)
+
+
+def error_terms(
+    target: np.ndarray, predicted: np.ndarray, naive: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Terms (n, j) of the errors of model and baseline; each metric is a function of their sums."""
+    one, error, naive_error = np.ones(len(target)), predicted - target, naive - target
+    return {
+        "model_error": np.column_stack([one, error**2, np.abs(error)]),
+        "baseline_error": np.column_stack([one, naive_error**2, np.abs(naive_error)]),
+        "target": np.column_stack([one, target, target**2, predicted]),
+    }
+
+
+def measure(terms: dict[str, np.ndarray], holdout: Examples, evaluate: Evaluate) -> dict:
+    """Every metric with its bootstrap interval; drawn are entities: their examples are alike."""
+    widths = [term.shape[1] for term in terms.values()]
+    stacked = np.column_stack(list(terms.values()))
+    _, entity = np.unique(holdout.entity_id, return_inverse=True)
+    sums = np.stack([np.bincount(entity, column) for column in stacked.T], axis=1)
+    drawn = np.vstack([sums.sum(axis=0), resample(sums, evaluate)])
+    parts = dict(zip(terms, np.split(drawn, np.cumsum(widths)[:-1], axis=1), strict=True))
+    tail = (1 - evaluate.confidence) / 2
+
+    def interval(figures: np.ndarray) -> dict[str, float]:
+        low, high = np.nanquantile(figures[1:], [tail, 1 - tail])
+        return {"value": _round(figures[0]), "low": _round(low), "high": _round(high)}
+
+    metrics: dict = {"examples": len(holdout), "entities": len(sums)}
+    metrics["error"] = {name: interval(figures) for name, figures in errors(parts).items()}
+    if policy.MODEL in parts:
+        metrics["policy"] = {name: interval(v) for name, v in policy_values(parts).items()}
+    return metrics
+
+
+def resample(sums: np.ndarray, evaluate: Evaluate) -> np.ndarray:
+    """Bootstrap: sums (resamples, j) over entities (g, j) drawn with replacement."""
+    random, count = np.random.default_rng(evaluate.seed), len(sums)
+    return np.array(
+        [
+            np.bincount(random.integers(0, count, count), minlength=count) @ sums
+            for _ in progress(range(evaluate.resamples), desc="bootstrap")
+        ]
+    )
+
+
+def errors(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Root mean squared and mean absolute error, explained variance, predicted over observed."""
+    n, total, squares, predicted = parts["target"].T
+    result = {}
+    for name in ("model", "baseline"):
+        _, squared, absolute = parts[f"{name}_error"].T
+        result[f"{name}_rmse"] = np.sqrt(squared / n)
+        result[f"{name}_mae"] = absolute / n
+        result[f"{name}_r2"] = 1 - squared / (squares - total**2 / n)
+    result["predicted_over_observed"] = predicted / total
+    return result
+
+
+def policy_values(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Value of each policy per example, and the share that the model earns more than the others."""
+    names = (policy.RANDOM, policy.BEST_SINGLE, policy.MODEL)
+    values = {name: policy.value(parts[name]) for name in names}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = {f"model_over_{n}": values[policy.MODEL] / values[n] - 1 for n in names[:2]}
+    return values | gains
+
+
+def by_slice(terms: dict[str, np.ndarray], holdout: Examples, evaluate: Evaluate) -> pd.DataFrame:
+    """One row for each value of each slice column."""
+    rows = []
+    for column, values in holdout.slices.items():
+        for kind in np.unique(values):
+            mask = values == kind
+            subset = {name: term[mask] for name, term in terms.items()}
+            metrics = measure(subset, holdout.take(mask), evaluate)
+            row = {"slice": f"{column}={kind}", "examples": metrics["examples"]}
+            row["observed"] = holdout.target[mask].mean()
+            row["predicted"] = subset["target"][:, 3].mean()
+            for name, interval in (metrics["error"] | metrics.get("policy", {})).items():
+                row |= {name: interval["value"]}
+                row |= {f"{name}_{end}": interval[end] for end in ("low", "high")}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def calibration(target: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    """Mean prediction and mean outcome in bins of equally many examples."""
+    bins = np.array_split(np.argsort(predicted, kind="stable"), min(BINS, len(target)))
+    return pd.DataFrame(
+        {
+            "predicted": [_round(predicted[rows].mean()) for rows in bins],
+            "observed": [_round(target[rows].mean()) for rows in bins],
+            "examples": [len(rows) for rows in bins],
+        }
+    )
+
+
+def importance(folder: Path = model.FOLDER) -> pd.DataFrame:
+    """Share of the model's total gain by feature, largest first."""
+    booster = xgboost.Booster(model_file=folder / "model.ubj")
+    gain = booster.get_score(importance_type="total_gain")
+    shares = [gain.get(f"f{i}", 0.0) for i in range(len(TASK.feature_names))]
+    frame = pd.DataFrame({"feature": TASK.feature_names, "share": shares})
+    frame["share"] = (frame["share"] / max(frame["share"].sum(), 1e-12)).map(_round)
+    return frame.sort_values(["share", "feature"], ascending=[False, True])
+
+
+def choices(chosen: dict[str, np.ndarray]) -> pd.DataFrame:
+    """How often each policy shows each action, as a share."""
+    shares = {
+        name: pd.Series(actions).value_counts(normalize=True) for name, actions in chosen.items()
+    }
+    frame = pd.DataFrame(shares).fillna(0.0).map(_round)
+    return frame.rename_axis("action_id").reset_index()
+
+
+def _round(number: float) -> float:
+    return float(f"{number:.6g}")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,122 @@
+"""Stage features: run features.sql over partitions of the entities, to train and to serve."""
+
+import datetime
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from . import engine, params, schema, stage, store, tables
+from .contract import TABLES, TASK
+from .params import Params
+from .stage import StageError, replacing
+
+DEFINITION = Path(__file__).with_name("features.sql")
+OFFLINE = Path("data/features/offline.parquet")
+ONLINE = Path("data/features/online.lmdb")
+VECTORS = 50  # rows at a time into the store, in DuckDB's vectors of 2048
+
+
+def main() -> None:
+    """Write the table that training reads and the store that serving reads."""
+    parameters = params.load()
+    compute(parameters, OFFLINE, ONLINE)
+
+
+def compute(parameters: Params, offline: Path, online: Path) -> None:
+    """Map the definition over the partitions and merge; their number does not change the result."""
+    offline.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".features-", dir=offline.parent) as folder:
+        work = partial(compute_partition, parameters, Path(folder))
+        engine.map_partitions(work, parameters.features.partitions)
+        with tables.connect(parameters.engine) as connection:
+            with replacing(offline) as new:
+                query = f"SELECT * FROM '{folder}/offline-*.parquet' ORDER BY moment, example_id"
+                tables.write(connection, query, new)
+            with replacing(online) as new:
+                cutoff = parameters.collect.cutoff.isoformat()
+                names = list(TASK.features.model_fields)
+                store.build(new, names, cutoff, _online_rows(connection, folder))
+
+
+def compute_partition(parameters: Params, folder: Path, number: int) -> None:
+    """Compute both tables for the entities of one partition and write them into the folder."""
+    mine = f"{TASK.entity_id} % {parameters.features.partitions} = {number}"
+    with tables.connect(parameters.engine) as connection:
+        tables.attach(connection)
+        if parameters.features.partitions > 1:
+            for name, model in TABLES.items():
+                if TASK.entity_id in model.model_fields:
+                    tables.view(connection, name, tables.RAW / f"{name}.parquet", mine)
+        offline = folder / f"offline-{number}.parquet"
+        tables.write(connection, offline_query(connection), offline)
+        online = online_query(connection, parameters.collect.cutoff)
+        tables.write(connection, online, folder / f"online-{number}.parquet")
+
+
+def offline_query(connection: duckdb.DuckDBPyConnection) -> str:
+    """SQL of the examples with what was known at their moments: ids, target, features in words."""
+    moments = f"SELECT {TASK.example_id} AS moment_id, {TASK.entity_id}, {TASK.moment} AS at"
+    connection.execute(f"CREATE OR REPLACE VIEW moments AS {moments} FROM {TASK.examples}")
+    selected = [
+        f"example.{TASK.example_id} AS example_id",
+        f"example.{TASK.entity_id} AS entity_id",
+        f"example.{TASK.moment} AS moment",
+        f"example.{TASK.target}::DOUBLE AS target",
+        *_feature_columns(connection),
+    ]
+    source = f"definition JOIN {TASK.examples} AS example ON moment_id = example.{TASK.example_id}"
+    if choice := TASK.choice:
+        selected += [
+            f"example.{choice.key} AS action_id",
+            f"example.{choice.propensity}::DOUBLE AS propensity",
+            *(f'choice."{name}"' for name in choice.features.model_fields),
+        ]
+        source += f" JOIN {choice.table} AS choice USING ({choice.key})"
+    return f"WITH definition AS ({definition()}) SELECT {', '.join(selected)} FROM {source}"
+
+
+def online_query(connection: duckdb.DuckDBPyConnection, cutoff: datetime.datetime) -> str:
+    """SQL of every entity's features at the cutoff."""
+    moments = f"SELECT {TASK.entity_id} AS moment_id, {TASK.entity_id}, TIMESTAMP '{cutoff}' AS at"
+    connection.execute(f"CREATE OR REPLACE VIEW moments AS {moments} FROM {TASK.entities}")
+    selected = ["moment_id AS entity_id", "known_until", *_feature_columns(connection)]
+    return f"WITH definition AS ({definition()}) SELECT {', '.join(selected)} FROM definition"
+
+
+def definition() -> str:
+    """The text of features.sql."""
+    return DEFINITION.read_text().rstrip().rstrip(";")
+
+
+def _feature_columns(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    types = schema.columns(TASK.features)
+    try:
+        given = {row[0] for row in connection.execute(f"DESCRIBE {definition()}").fetchall()}
+    except duckdb.Error as error:
+        raise StageError(f"{DEFINITION.name}: {' '.join(str(error).split())}") from None
+    expected = {"moment_id", "known_until", *types}
+    if given != expected:
+        names = ", ".join(sorted(given ^ expected))
+        raise StageError(f"{DEFINITION.name} and {TASK.features.__name__} differ in: {names}")
+    return [f'definition."{name}"::{kind} AS "{name}"' for name, kind in types.items()]
+
+
+def _online_rows(
+    connection: duckdb.DuckDBPyConnection, folder: str
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    selected = ", ".join(schema.encoded(TASK.features))
+    connection.execute(
+        f"SELECT entity_id, epoch_us(known_until) AS known_until, {selected} "
+        f"FROM '{folder}/online-*.parquet' ORDER BY entity_id"
+    )
+    while len(chunk := connection.fetch_df_chunk(VECTORS)):
+        ids, known_until = chunk.pop("entity_id"), chunk.pop("known_until")
+        yield ids.to_numpy(), known_until.to_numpy(), chunk.to_numpy(np.float32)
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,106 @@
+"""The parameters of params.yaml, typed and checked."""
+
+import datetime
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from .stage import StageError
+
+
+class Section(BaseModel):
+    """A section of params.yaml: no unknown keys, no defaults hidden in code."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Engine(Section):
+    """Where and with how much partitions and fits run."""
+
+    kind: Literal["local"]
+    threads: int = Field(ge=1)
+    memory_limit: str = Field(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+
+
+class Collect(Section):
+    """Where the tables come from, and up to when."""
+
+    source: str = Field(min_length=1)
+    until: datetime.date
+
+    @property
+    def cutoff(self) -> datetime.datetime:
+        """The first moment (UTC) that is not data any more: midnight after `until`."""
+        return datetime.datetime.combine(self.until, datetime.time()) + datetime.timedelta(days=1)
+
+
+class Simulate(Section):
+    """The size and the dates of the stand-in world."""
+
+    seed: int = Field(ge=0)
+    start: datetime.date
+    players: int = Field(ge=1)
+    experiment_start: datetime.date
+    exposures_per_day: int = Field(ge=1)
+
+
+class Features(Section):
+    """How the players are split for the features stage."""
+
+    partitions: int = Field(ge=1)
+
+
+class Train(Section):
+    """The split and the parameters of the model."""
+
+    holdout: float = Field(gt=0, lt=1)
+    rounds: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    min_child_weight: float = Field(ge=0)
+    subsample: float = Field(gt=0, le=1)
+    seed: int = Field(ge=0)
+    max_parity_error: float = Field(gt=0)
+
+
+class Evaluate(Section):
+    """The bootstrap behind every interval."""
+
+    resamples: int = Field(ge=20)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    engine: Engine
+    collect: Collect
+    simulate: Simulate | None = None
+    features: Features
+    train: Train
+    evaluate: Evaluate
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameters; raises StageError that names each wrong one."""
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        raise StageError(f"{path} is not here: run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise StageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise StageError(f"{path}: " + "; ".join(map(_sentence, error.errors()))) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"])) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a parameter; remove it or mend its name"
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name}: {error['msg']} (it is {error['input']!r})"

@@ -1,0 +1,118 @@
+"""Stage train: fit the baseline and the model, export what is served, say what it is made of."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxmltools
+import xgboost
+from onnxmltools.convert.common.data_types import FloatTensorType
+
+from . import examples, features, params, schema, stage, tables
+from .contract import TASK
+from .examples import Examples
+from .model import BASELINE, FOLDER, ONNX, Baseline, Model
+from .params import Params
+from .stage import StageError, progress, replacing
+
+LIBRARIES = ("duckdb", "numpy", "onnx", "onnxmltools", "onnxruntime", "xgboost-cpu")
+
+
+def main() -> None:
+    """Write models/: model.ubj as trained, model.onnx as served, baseline.json and lineage.json."""
+    parameters = params.load()
+    training, holdout = examples.read(parameters.engine).split(parameters.train.holdout)
+    baseline = fit_baseline(parameters, training)
+    booster = fit(parameters, training)
+    served = export(booster)
+    check_parity(booster, Model(served), holdout.inputs, parameters.train.max_parity_error)
+    with replacing(FOLDER) as folder:
+        folder.mkdir()
+        (folder / BASELINE).write_text(baseline.dump())
+        (folder / "model.ubj").write_bytes(booster.save_raw("ubj"))
+        (folder / ONNX).write_bytes(served)
+        (folder / "lineage.json").write_text(json.dumps(lineage(parameters), indent=1) + "\n")
+
+
+def fit_baseline(parameters: Params, training: Examples) -> Baseline:
+    """The mean target of each action; raises StageError if there is no choice to learn."""
+    overall, choice = float(training.target.mean()), TASK.choice
+    if not choice:
+        return Baseline(overall, np.empty(0, int), np.empty(0), np.empty((0, 0), np.float32))
+    ids, position = np.unique(training.action_id, return_inverse=True)
+    if len(ids) < 2:
+        raise StageError(f"only {choice.key} {ids[0]} was ever shown: ranking needs at least two")
+    means = np.bincount(position, training.target) / np.bincount(position)
+    with tables.connect(parameters.engine) as connection:
+        tables.read_reference(connection, choice.table)
+        selected = ", ".join([choice.key, *schema.encoded(choice.features)])
+        query = f"SELECT {selected} FROM {choice.table} ORDER BY {choice.key}"
+        rows = connection.execute(query).df()
+    rows = rows[rows.pop(choice.key).isin(ids)]
+    return Baseline(overall, ids, means, rows.to_numpy(np.float32))
+
+
+def fit(parameters: Params, training: Examples) -> xgboost.Booster:
+    """Fit the model: the same examples and parameters give the same bytes."""
+    matrix = xgboost.DMatrix(training.inputs, training.target)
+    settings = {
+        "objective": "reg:squarederror",
+        "tree_method": "hist",
+        "nthread": parameters.engine.threads,
+        "seed": parameters.train.seed,
+        "max_depth": parameters.train.depth,
+        "learning_rate": parameters.train.learning_rate,
+        "min_child_weight": parameters.train.min_child_weight,
+        "subsample": parameters.train.subsample,
+    }
+    booster = xgboost.Booster(settings, [matrix])
+    for number in progress(range(parameters.train.rounds), desc="train", unit="round"):
+        booster.update(matrix, number)
+    return booster
+
+
+def export(booster: xgboost.Booster) -> bytes:
+    """The model as ONNX; a fixed name, as the library's own is random."""
+    inputs = [("inputs", FloatTensorType([None, booster.num_features()]))]
+    return onnxmltools.convert_xgboost(booster, "model", inputs).SerializeToString()
+
+
+def check_parity(
+    booster: xgboost.Booster, served: Model, inputs: np.ndarray, tolerance: float
+) -> None:
+    """Compare the served model with the trained one in every row; StageError if they differ."""
+    trained = booster.inplace_predict(inputs)
+    error = np.abs(served.predict(inputs) - trained) / np.maximum(1, np.abs(trained))
+    if (worst := float(error.max())) > tolerance:
+        raise StageError(
+            f"the ONNX model differs from the trained one by {worst:.2g} in the worst of "
+            f"{(error > tolerance).sum()} rows, more than train.max_parity_error {tolerance}"
+        )
+
+
+def lineage(parameters: Params) -> dict:
+    """What the model was made of, by content: no commit and no time; bytes depend on neither."""
+    modules = (m for name, m in sys.modules.items() if name.split(".")[0] == __package__)
+    code = [Path(file) for file in {__file__, *(m.__file__ for m in modules)} if file]
+    return {
+        "data": {str(features.OFFLINE): digest(features.OFFLINE)},
+        "parameters": parameters.model_dump(mode="json", include={"collect", "engine", "train"}),
+        "code": {path.name: digest(path) for path in sorted(code)},
+        "lock": digest(Path("uv.lock")),
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    stage.run(main)
