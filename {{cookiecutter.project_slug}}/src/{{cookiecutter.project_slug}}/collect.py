@@ -57,7 +57,8 @@ def query(collect: Collect, name: str) -> Iterator[pd.DataFrame]:
     path = QUERIES / f"{name}.sql"
     if not path.exists():
         raise StageError(f"{path} is missing: write the query that selects table {name}")
-    statement = sqlalchemy.text(path.read_text())
+    lines = path.read_text().splitlines()
+    statement = sqlalchemy.text("\n".join(x for x in lines if not x.lstrip().startswith("--")))
     bound = {"until": collect.cutoff} if ":until" in statement.text else {}
     try:
         with sqlalchemy.create_engine(_url(collect.source)).connect() as connection:

@@ -12,6 +12,7 @@ from . import examples, model, params, policy, stage
 from .contract import TASK
 from .examples import Examples
 from .params import Evaluate
+from .policy import ratio
 from .stage import StageError, progress, replacing
 
 METRICS = Path("reports/metrics.json")
@@ -67,9 +68,10 @@ def measure(terms: dict[str, np.ndarray], holdout: Examples, evaluate: Evaluate)
     parts = dict(zip(terms, np.split(drawn, np.cumsum(widths)[:-1], axis=1), strict=True))
     tail = (1 - evaluate.confidence) / 2
 
-    def interval(figures: np.ndarray) -> dict[str, float]:
-        low, high = np.nanquantile(figures[1:], [tail, 1 - tail])
-        return {"value": _round(figures[0]), "low": _round(low), "high": _round(high)}
+    def interval(figures: np.ndarray) -> dict[str, float | None]:
+        known = figures[1:][np.isfinite(figures[1:])]
+        ends = np.quantile(known, [tail, 1 - tail]) if len(known) else [np.nan, np.nan]
+        return dict(zip(("value", "low", "high"), map(_round, [figures[0], *ends]), strict=True))
 
     metrics: dict = {"examples": len(holdout), "entities": len(sums)}
     metrics["error"] = {name: interval(figures) for name, figures in errors(parts).items()}
@@ -97,8 +99,8 @@ def errors(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         _, squared, absolute = parts[f"{name}_error"].T
         result[f"{name}_rmse"] = np.sqrt(squared / n)
         result[f"{name}_mae"] = absolute / n
-        result[f"{name}_r2"] = 1 - squared / (squares - total**2 / n)
-    result["predicted_over_observed"] = predicted / total
+        result[f"{name}_r2"] = 1 - ratio(squared, squares - total**2 / n)
+    result["predicted_over_observed"] = ratio(predicted, total)
     return result
 
 
@@ -106,8 +108,7 @@ def policy_values(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Value of each policy per example, and the share that the model earns more than the others."""
     names = (policy.RANDOM, policy.BEST_SINGLE, policy.MODEL)
     values = {name: policy.value(parts[name]) for name in names}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gains = {f"model_over_{n}": values[policy.MODEL] / values[n] - 1 for n in names[:2]}
+    gains = {f"model_over_{n}": ratio(values[policy.MODEL], values[n]) - 1 for n in names[:2]}
     return values | gains
 
 
@@ -160,8 +161,8 @@ def choices(chosen: dict[str, np.ndarray]) -> pd.DataFrame:
     return frame.rename_axis("action_id").reset_index()
 
 
-def _round(number: float) -> float:
-    return float(f"{number:.6g}")
+def _round(number: float) -> float | None:
+    return float(f"{number:.6g}") if np.isfinite(number) else None
 
 
 if __name__ == "__main__":

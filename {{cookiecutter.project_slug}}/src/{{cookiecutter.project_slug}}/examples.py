@@ -8,7 +8,6 @@ import numpy as np
 
 from . import schema, tables
 from .contract import TASK
-from .features import OFFLINE
 from .params import Engine
 from .stage import StageError
 
@@ -49,7 +48,7 @@ class Examples:
         return self.take(slice(0, first)), self.take(slice(first, None))
 
 
-def read(engine: Engine, path: Path = OFFLINE) -> Examples:
+def read(engine: Engine, path: Path = tables.OFFLINE) -> Examples:
     """Read the offline table; raises StageError if it is missing, broken or empty."""
     inputs = schema.encoded(TASK.features)
     chosen = ["0 AS action_id", "1.0 AS propensity"]

@@ -15,7 +15,6 @@ from .params import Params
 from .stage import StageError, replacing
 
 DEFINITION = Path(__file__).with_name("features.sql")
-OFFLINE = Path("data/features/offline.parquet")
 ONLINE = Path("data/features/online.lmdb")
 VECTORS = 50  # rows at a time into the store, in DuckDB's vectors of 2048
 
@@ -23,7 +22,7 @@ VECTORS = 50  # rows at a time into the store, in DuckDB's vectors of 2048
 def main() -> None:
     """Write the table that training reads and the store that serving reads."""
     parameters = params.load()
-    compute(parameters, OFFLINE, ONLINE)
+    compute(parameters, tables.OFFLINE, ONLINE)
 
 
 def compute(parameters: Params, offline: Path, online: Path) -> None:

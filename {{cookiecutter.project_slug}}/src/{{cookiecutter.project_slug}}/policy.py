@@ -38,5 +38,9 @@ def terms(chosen: dict[str, np.ndarray], holdout: Examples) -> dict[str, np.ndar
 
 def value(sums: np.ndarray) -> np.ndarray:
     """Value of a policy per example, from sums (..., 2) of its terms; NaN where none counts."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[..., 1] / sums[..., 0]
+    return ratio(sums[..., 1], sums[..., 0])
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Quotients; NaN where nothing is below the line."""
+    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below != 0)

@@ -14,6 +14,7 @@ from .params import Engine
 from .stage import StageError
 
 RAW = Path("data/raw")
+OFFLINE = Path("data/features/offline.parquet")  # what training reads
 REFERENCE = Path("data")
 ROWS_SHOWN = 5
 
@@ -145,7 +146,10 @@ def _violations(
 
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Write the result of a query as Parquet; ordered rows give the same bytes every time."""
-    connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet, COMPRESSION zstd)")
+    connection.execute(f"CREATE OR REPLACE TABLE written AS {query}")
+    file = _escape(path)
+    connection.execute(f"COPY written TO '{file}' (FORMAT parquet, COMPRESSION zstd)")
+    connection.execute("DROP TABLE written")
 
 
 def _escape(path: Path) -> str:

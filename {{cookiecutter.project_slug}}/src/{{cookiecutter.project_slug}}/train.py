@@ -12,7 +12,7 @@ import onnxmltools
 import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from . import examples, features, params, schema, stage, tables
+from . import examples, params, schema, stage, tables
 from .contract import TASK
 from .examples import Examples
 from .model import BASELINE, FOLDER, ONNX, Baseline, Model
@@ -99,7 +99,7 @@ def lineage(parameters: Params) -> dict:
     modules = (m for name, m in sys.modules.items() if name.split(".")[0] == __package__)
     code = [Path(file) for file in {__file__, *(m.__file__ for m in modules)} if file]
     return {
-        "data": {str(features.OFFLINE): digest(features.OFFLINE)},
+        "data": {str(tables.OFFLINE): digest(tables.OFFLINE)},
         "parameters": parameters.model_dump(mode="json", include={"collect", "engine", "train"}),
         "code": {path.name: digest(path) for path in sorted(code)},
         "lock": digest(Path("uv.lock")),

@@ -1,0 +1,54 @@
+"""The online store: what was built is what is read, also while it is replaced."""
+
+import numpy as np
+import pytest
+
+from .. import store
+from ..store import Store
+
+
+def build(path, offset=0.0, ids=(0, 1, 258, 2**40)):
+    rows = np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2) + np.float32(offset)
+    chunk = np.array(ids), np.arange(len(ids)), rows
+    store.build(path, ["a", "b"], "2026-01-01", [chunk])
+    return rows
+
+
+def test_rows_come_back_bit_for_bit_in_the_order_asked(tmp_path):
+    rows = build(tmp_path / "store")
+    with Store(tmp_path / "store") as opened:
+        values, known_until = opened.get([2**40, 0, 258])
+    assert values.tobytes() == rows[[3, 0, 2]].tobytes()
+    assert known_until.tolist() == [3, 0, 2]
+
+
+def test_an_unknown_id_gives_nan_and_no_time(tmp_path):
+    build(tmp_path / "store")
+    with Store(tmp_path / "store") as opened:
+        values, known_until = opened.get([7, 1])
+    assert np.isnan(values[0]).all()
+    assert known_until.tolist() == [-1, 1]
+
+
+def test_a_swap_leaves_open_readers_alone_and_serves_the_next(tmp_path):
+    old = build(tmp_path / "store")
+    with Store(tmp_path / "store") as reader:
+        new = build(tmp_path / "new", offset=100)
+        store.swap(tmp_path / "new", tmp_path / "store")
+        assert reader.get([1])[0].tolist() == [old[1].tolist()]
+    with Store(tmp_path / "store") as reader:
+        assert reader.get([1])[0].tolist() == [new[1].tolist()]
+
+
+def test_building_twice_gives_the_same_bytes(tmp_path):
+    build(tmp_path / "one")
+    build(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a store" * 1000])
+def test_a_bad_file_is_an_oserror(tmp_path, content):
+    if content is not None:
+        (tmp_path / "store").write_bytes(content)
+    with pytest.raises(OSError, match="store"):
+        Store(tmp_path / "store")
