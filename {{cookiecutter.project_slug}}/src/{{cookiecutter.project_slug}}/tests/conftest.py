@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from .. import collect, evaluate, features, params, tables, train
 
 ROOT = Path(__file__).parents[3]
+PACKAGE = params.__name__.rpartition(".")[0]
 SMALL = {
     "collect": {"until": "2026-02-20"},
     "simulate": {"players": 400, "experiment_start": "2026-01-20", "exposures_per_day": 120},
@@ -65,6 +67,13 @@ def copy(finished, tmp_path, monkeypatch):
 def parameters(project):
     """The parameters of the project."""
     return params.load()
+
+
+def keep(path, condition):
+    """Keep only some rows of a Parquet file."""
+    query = f"COPY (SELECT * FROM '{path}' WHERE {condition}) TO '{path}.kept' (FORMAT parquet)"
+    duckdb.connect().execute(query)
+    Path(f"{path}.kept").replace(path)
 
 
 def write_tables(parameters, players, events, exposures):

@@ -1,6 +1,5 @@
 """dvc.yaml knows all that its stages depend on: else a change would be missed."""
 
-import json
 import subprocess
 import sys
 
@@ -8,15 +7,15 @@ import pytest
 import yaml
 
 from .. import features, tables
-from .conftest import ROOT
+from .conftest import PACKAGE, ROOT
 
-PACKAGE = __package__.rsplit(".", 1)[0]
 SHARED = {"__init__", "params", "stage"}  # they change no output; parameters are named one by one
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 LISTING = """
-import importlib, json, sys
+import importlib, sys
 importlib.import_module(sys.argv[1])
-print(json.dumps([name for name in sys.modules if name.startswith(sys.argv[1].split(".")[0] + ".")]))
+package = sys.argv[1].split(".")[0]
+print(*(name.split(".")[1] for name in sys.modules if name.startswith(f"{package}.")))
 """
 
 
@@ -24,7 +23,7 @@ print(json.dumps([name for name in sys.modules if name.startswith(sys.argv[1].sp
 def test_every_module_that_a_stage_imports_is_a_dependency(name):
     command = [sys.executable, "-c", LISTING, f"{PACKAGE}.{name}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    modules = {module.split(".")[1] for module in json.loads(output)} - SHARED
+    modules = set(output.split()) - SHARED
     dependencies = {dep.rsplit("/", 1)[-1] for dep in STAGES[name]["deps"]}
     assert {f"{module}.py" for module in modules} <= dependencies
 

@@ -88,7 +88,7 @@ def test_encoding_gives_codes_in_order_and_nan():
 
     selected = ", ".join(schema.encoded(Features))
     source = "(VALUES ('web', 1.5), ('android', NULL), (NULL, 2)) AS t(platform, days)"
-    rows = duckdb.sql(f"SELECT {selected} FROM {source}").fetchall()
+    rows = duckdb.connect().execute(f"SELECT {selected} FROM {source}").fetchall()
     assert rows[0] == (2, 1.5)
     assert rows[1][0] == 0
     assert math.isnan(rows[1][1])

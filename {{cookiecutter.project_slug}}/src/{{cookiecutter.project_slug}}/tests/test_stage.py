@@ -1,4 +1,4 @@
-"""How a stage starts, replaces its output, shows progress and fails: as a process, as DVC runs it."""
+"""How a stage shows progress, fails and replaces its output: as a process, as DVC runs it."""
 
 import os
 import pty
@@ -9,8 +9,7 @@ import termios
 import pytest
 
 from ..stage import replacing
-
-PACKAGE = __package__.rsplit(".", 1)[0]
+from .conftest import PACKAGE
 
 
 def run(stage, **kwargs):
@@ -42,8 +41,10 @@ def test_progress_is_silent_in_a_pipe_and_visible_on_a_terminal(project):
 
 def test_a_full_disk_is_told_and_the_next_run_works(project):
     """A limit on the size of files stands for a full disk: the write fails in the same place."""
-    limited = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (20_000, 20_000)); import runpy; "
-    limited += f"runpy.run_module('{PACKAGE}.collect', run_name='__main__')"
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+        f"runpy.run_module('{PACKAGE}.collect', run_name='__main__')"
+    )
     result = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith("ERROR: ")
@@ -56,21 +57,21 @@ def test_a_full_disk_is_told_and_the_next_run_works(project):
 def test_an_output_is_replaced_whole_or_not_at_all(tmp_path, kind):
     path = tmp_path / "out"
 
-    def make(new, text):
-        if kind == "folder":
-            new.mkdir()
-        (new / "part" if kind == "folder" else new).write_text(text)
+    def make(text, fail=False):
+        with replacing(path) as new:
+            if kind == "folder":
+                new.mkdir()
+            (new / "part" if kind == "folder" else new).write_text(text)
+            if fail:
+                raise KeyError
 
     def content():
         return (path / "part" if kind == "folder" else path).read_text()
 
-    with replacing(path) as new:
-        make(new, "first")
-    with pytest.raises(KeyError), replacing(path) as new:
-        make(new, "broken")
-        raise KeyError
+    make("first")
+    with pytest.raises(KeyError):
+        make("broken", fail=True)
     assert content() == "first"
-    with replacing(path) as new:
-        make(new, "second")
+    make("second")
     assert content() == "second"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]

@@ -4,20 +4,18 @@ import json
 import subprocess
 import sys
 
-import duckdb
 import numpy as np
 import pytest
 
 from .. import examples, model, params, tables, train
 from ..contract import TASK
 from ..stage import StageError
+from .conftest import PACKAGE, keep
 
 
 def test_two_processes_give_the_same_bytes(copy):
     before = {path.name: path.read_bytes() for path in model.FOLDER.iterdir()}
-    code = "from . import train; train.main()"
-    package = __package__.rsplit(".", 1)[0]
-    run = [sys.executable, "-c", f"__package__ = {package!r}\n{code}"]
+    run = [sys.executable, "-m", f"{PACKAGE}.train"]
     for _ in range(2):
         subprocess.run(run, check=True)
         again = {path.name: path.read_bytes() for path in model.FOLDER.iterdir()}
@@ -55,17 +53,13 @@ def test_the_baseline_is_the_mean_of_each_action(copy):
 
 
 def test_one_action_only_is_named(copy):
-    path = tables.OFFLINE
-    duckdb.sql(f"SELECT * FROM '{path}' WHERE action_id = 3").write_parquet(str(copy / "one"))
-    (copy / "one").replace(path)
+    keep(tables.OFFLINE, "action_id = 3")
     with pytest.raises(StageError, match="only promotion_id 3 was ever shown"):
         train.main()
 
 
 def test_too_few_examples_are_named(copy):
-    path = tables.OFFLINE
-    duckdb.sql(f"SELECT * FROM '{path}' LIMIT 1").write_parquet(str(copy / "one"))
-    (copy / "one").replace(path)
+    keep(tables.OFFLINE, "example_id = 1")
     with pytest.raises(StageError, match="1 examples are too few"):
         train.main()
 
