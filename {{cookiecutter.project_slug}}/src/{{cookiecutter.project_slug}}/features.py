@@ -13,9 +13,9 @@ from . import engine, params, schema, stage, store, tables
 from .contract import TABLES, TASK
 from .params import Params
 from .stage import StageError, replacing
+from .store import ONLINE
 
 DEFINITION = Path(__file__).with_name("features.sql")
-ONLINE = Path("data/features/online.lmdb")
 VECTORS = 50  # rows at a time into the store, in DuckDB's vectors of 2048
 
 
@@ -37,8 +37,8 @@ def compute(parameters: Params, offline: Path, online: Path) -> None:
                 tables.write(connection, query, new)
             with replacing(online) as new:
                 cutoff = parameters.collect.cutoff.isoformat()
-                names = list(TASK.features.model_fields)
-                store.build(new, names, cutoff, _online_rows(connection, folder))
+                encoding = schema.encoding(TASK.features)
+                store.build(new, encoding, cutoff, _online_rows(connection, folder))
 
 
 def compute_partition(parameters: Params, folder: Path, number: int) -> None:

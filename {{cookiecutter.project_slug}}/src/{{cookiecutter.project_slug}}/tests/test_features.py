@@ -4,11 +4,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from .. import examples, features, params, schema, tables
+from .. import features, params, schema, tables
 from ..contract import TASK
 from ..stage import StageError
 from ..store import Store
-from .conftest import keep, write_tables
+from .conftest import at_cutoff, keep, write_tables
 
 NAMES = list(TASK.features.model_fields)
 PLAYERS = [(1, "DE", "ios", "2026-01-01 00:00:00"), (2, "US", "web", "2026-02-09 12:00:00")]
@@ -78,24 +78,10 @@ def test_what_happens_just_before_the_moment_counts(parameters):
 
 def test_training_and_serving_get_the_same_bits(copy):
     """Ask the offline path for every player at the cutoff, and the store for the same players."""
-    parameters = params.load()
-    with tables.connect(parameters.engine) as connection:
-        tables.attach(connection)
-        cutoff = parameters.collect.cutoff
-        as_examples = (
-            f"SELECT player_id AS exposure_id, player_id, 1 AS promotion_id, 1.0 AS propensity, "
-            f"TIMESTAMP '{cutoff}' AS shown_at, TIMESTAMP '{cutoff}' AS matured_at, 0 AS revenue "
-            "FROM players"
-        )
-        connection.execute(f"CREATE TABLE at_cutoff AS {as_examples}")
-        connection.execute("CREATE OR REPLACE VIEW exposures AS SELECT * FROM at_cutoff")
-        path = copy / "at_cutoff.parquet"
-        query = f"SELECT * FROM ({features.offline_query(connection)}) ORDER BY example_id"
-        tables.write(connection, query, path)
-    trained = examples.read(parameters.engine, path)
+    trained = at_cutoff(copy, params.load())
     with Store(features.ONLINE) as store:
         served, known_until = store.get(trained.entity_id.tolist())
-        assert store.meta["features"] == NAMES
+        assert list(store.meta["features"]) == NAMES
         assert store.meta["count"] == len(trained) > 400
     assert served.tobytes() == trained.inputs[:, : len(NAMES)].tobytes()
     assert (known_until > 0).all()

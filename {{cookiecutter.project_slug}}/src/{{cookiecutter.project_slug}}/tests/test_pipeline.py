@@ -9,7 +9,8 @@ import yaml
 from .. import features, tables
 from .conftest import PACKAGE, ROOT
 
-SHARED = {"__init__", "params", "stage"}  # they change no output; parameters are named one by one
+# they change no output; parameters are named one by one
+SHARED = {"__init__", "errors", "params", "stage"}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 LISTING = """
 import importlib, sys

@@ -10,7 +10,7 @@ from ..store import Store
 def build(path, offset=0.0, ids=(0, 1, 258, 2**40)):
     rows = np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2) + np.float32(offset)
     chunk = np.array(ids), np.arange(len(ids)), rows
-    store.build(path, ["a", "b"], "2026-01-01", [chunk])
+    store.build(path, {"a": [], "b": []}, "2026-01-01", [chunk])
     return rows
 
 
