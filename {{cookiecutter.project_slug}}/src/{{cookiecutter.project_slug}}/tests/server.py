@@ -37,7 +37,13 @@ class Server:
             assert time.monotonic() < deadline, self.err.read_text()
             time.sleep(0.02)
         self.port = int(found[1])
-        return self
+        while True:  # with several workers it says so before they listen
+            try:
+                self.connect().connect()
+                return self
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, self.err.read_text()
+                time.sleep(0.02)
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)

@@ -101,7 +101,7 @@ FEATURES = '{"features": {"country": "DE", "platform": "ios", "tenure_days": %s}
         ("/rank", '{"player_id": null}', 422, "player_id must be a valid integer"),
         ("/rank", '{"player_id": NaN}', 422, "player_id must be a valid integer"),
         ("/rank", '{"player_id": -1}', 422, "player_id must be greater than or equal to 0"),
-        ("/rank", '{"player_id": %d}' % 2**63, 422, "player_id must be less than"),
+        ("/rank", '{"player_id": 9223372036854775808}', 422, "player_id must be less than"),
         ("/rank", '{"player_id": %s}' % ("9" * 1900), 422, "player_id must be less than"),
         ("/rank", '{"player_id": %s}' % ("9" * 2**20), 413, "larger than 2000 bytes"),
         ("/rank", '{"player_id": 7, "spend": 1}', 422, "spend is not a field of this request"),
@@ -146,7 +146,9 @@ def test_states_metrics_and_pages(service, finished):
     service.post("/rank", {"player_id": PLAYER})
     assert service.metric("rankings_total") >= 1
     assert service.metric("ranking_feature_age_seconds_count") >= 1
-    assert math.isclose(service.metric("feature_age_seconds"), ready["feature_age_seconds"], abs_tol=9)
+    assert math.isclose(
+        service.metric("feature_age_seconds"), ready["feature_age_seconds"], abs_tol=9
+    )
     assert service.get("/openapi.json")[1]["paths"].keys() >= {"/rank", "/predict", "/readyz"}
     for path in ("/", "/docs"):
         status, headers, content = service.raw("GET", path)
@@ -186,8 +188,10 @@ def test_nothing_is_unpickled_and_nothing_is_compiled_at_start(copy):
         "files = [str(name) for name in compiled if str(name).endswith('.py')]\n"
         "sys.exit(str(files) if files else 0)\n"
     )
+    command, variables = [sys.executable, "-c", code], dict(os.environ)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     for _ in range(2):  # the first start may write what the second finds
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        result = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert result.stderr == ""
     assert result.returncode == 0
 
@@ -336,9 +340,6 @@ def test_a_clock_behind_the_data_gives_an_age_of_zero(copy, monkeypatch):
 def test_two_workers_serve_alike_and_count_together(copy, tmp_path):
     settings(copy, workers=2)
     with serving(copy, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and len(list(tmp_path.glob("*.db"))) == 0:
-            time.sleep(0.1)
         answers = [server.post("/rank", {"player_id": PLAYER})[1]["ranking"] for _ in range(20)]
         assert all(answer == answers[0] for answer in answers)
         assert server.metric("rankings_total") == 20
