@@ -65,6 +65,11 @@ class Store:
                     rows[position] = np.frombuffer(value, self._row)[0]
         return rows["features"], rows["known_until"]
 
+    def first(self) -> int:
+        """The lowest id that is in the store."""
+        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+            return int.from_bytes(next(cursor.iternext(values=False)), "big")
+
     def close(self) -> None:
         """Give the file back."""
         self._environment.close()
