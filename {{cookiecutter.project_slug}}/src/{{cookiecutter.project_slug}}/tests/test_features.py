@@ -28,7 +28,7 @@ EXPOSURES = [
 def offline(parameters, events=EVENTS):
     """The offline table of the three-row tables, by example."""
     write_tables(parameters, PLAYERS, events, EXPOSURES)
-    features.compute(parameters, tables.OFFLINE, features.ONLINE)
+    features.compute(parameters, tables.RAW, tables.OFFLINE, features.ONLINE)
     frame = duckdb.read_parquet(str(tables.OFFLINE)).df()
     return {row["example_id"]: row for row in frame.to_dict("records")}
 
@@ -92,7 +92,7 @@ def test_the_number_of_partitions_does_not_change_a_byte(copy, partitions):
     before = tables.OFFLINE.read_bytes(), features.ONLINE.read_bytes()
     parameters = params.load()
     split = parameters.model_copy(update={"features": params.Features(partitions=partitions)})
-    features.compute(split, tables.OFFLINE, features.ONLINE)
+    features.compute(split, tables.RAW, tables.OFFLINE, features.ONLINE)
     assert (tables.OFFLINE.read_bytes(), features.ONLINE.read_bytes()) == before
 
 
