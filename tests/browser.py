@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,12 +52,11 @@ class Page:
         return answer["result"].get("value")
 
     def until(self, condition: str, seconds: float = 10) -> None:
-        """Wait for a JavaScript condition; it is asked for in the page, once a frame."""
-        self.evaluate(
-            "new Promise((done, fail) => { const end = Date.now() + %d; (function look() { "
-            "if (%s) done(); else if (Date.now() > end) fail('waited in vain'); "
-            "else setTimeout(look, 20); })(); })" % (1000 * seconds, condition)  # noqa: UP031
-        )
+        """Wait for a JavaScript condition."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(f"Boolean({condition})"):
+            assert time.monotonic() < end, f"waited in vain for {condition}"
+            time.sleep(0.02)
 
     def type(self, text: str) -> None:
         """Type into what has the focus, as a keyboard would."""

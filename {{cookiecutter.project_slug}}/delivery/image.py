@@ -19,10 +19,9 @@ HINT = "`make reproduce` or `dvc pull`, then commit dvc.lock"
 
 def main() -> int:
     """Build; 0 done, 1 the build says no, 2 the set-up is incomplete."""
-    engine, facts = find_engine(), read_facts()
-    if not engine:
+    if not (engine := find_engine()):
         return _complain("there is no engine: install podman, docker (and start it) or buildah")
-    if not facts:
+    if not (facts := read_facts()):
         return _complain(f"dvc.lock does not name the model and the features: {HINT}")
     result = subprocess.run(command(engine, facts), env=os.environ | {"DOCKER_BUILDKIT": "1"})
     return 1 if result.returncode else 0

@@ -52,7 +52,7 @@ class Ranker:
         self.version: str = self.lineage["files"][model.ONNX]
         self._actions = baseline.action_ids.tolist() or [None]
         self._places = {action: place for place, action in enumerate(self._actions)}
-        self._means = baseline.means if TASK.choice else np.array([baseline.overall])
+        self._means: list[float] = baseline.means.tolist() if TASK.choice else [baseline.overall]
         self._encoding = schema.encoding(TASK.features)
         self._known = len(self._encoding)
         self._inputs = np.empty((len(self._actions), len(TASK.feature_names)), np.float32)
@@ -65,10 +65,8 @@ class Ranker:
 
     def rank(self, entity: int, chosen: list[int] | None) -> Ranking:
         """Rank for an entity by id; raises RefusedError for an action that the model lacks."""
-        features, known_until = self.store.current().get([entity])
-        if known_until[0] < 0:
-            return self._order(None, chosen, None)
-        return self._order(features[0], chosen, int(known_until[0]))
+        features, known_until = self.store.current().find(entity) or (None, None)
+        return self._order(features, chosen, known_until)
 
     def rank_features(self, row: Row, chosen: list[int] | None) -> Ranking:
         """Rank for an entity by its features, for callers that have them."""
@@ -78,19 +76,19 @@ class Ranker:
     def _order(
         self, features: np.ndarray | None, chosen: list[int] | None, known_until: int | None
     ) -> Ranking:
-        places = slice(None) if chosen is None else self._find(chosen)
-        baseline = expected = self._means[places]
+        places = range(len(self._actions)) if chosen is None else self._find(chosen)
+        baseline = expected = [self._means[place] for place in places]
         served: Served = "baseline"
         if self._model and features is not None:
-            inputs = self._inputs[places]
+            inputs = self._inputs if chosen is None else self._inputs[places]
             inputs[:, : self._known] = features
-            expected, served = self._model.predict(inputs), "model"
-        order = np.argsort(-expected, kind="stable")
-        actions = self._actions if chosen is None else chosen
+            expected, served = self._model.predict(inputs).tolist(), "model"
+        # lists, not arrays: for so few numbers every call into numpy costs more than the work
+        order = sorted(range(len(places)), key=expected.__getitem__, reverse=True)
         return Ranking(
-            [actions[place] for place in order.tolist()],
-            expected[order].tolist(),
-            baseline[order].tolist(),
+            [self._actions[places[rank]] for rank in order],
+            [expected[rank] for rank in order],
+            [baseline[rank] for rank in order],
             served,
             features is None,
             known_until,

@@ -36,7 +36,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 DAY = 86_400
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-ITEM = (ACTION, EXPECTED, "baseline") if ACTION else (EXPECTED, "baseline")
 FEATURES = tuple(TASK.features.model_fields)
 
 log = logging.getLogger(__name__)
@@ -135,8 +134,7 @@ class Service:
         return self._tell(self._ranker.rank_features(request.features, _chosen(request)), None)
 
     def _tell(self, ranking: Ranking, entity: int | None) -> Answer:
-        columns = [ranking.expected, ranking.baseline]
-        rows = zip(*([ranking.actions, *columns] if ACTION else columns), strict=True)
+        rows = zip(ranking.actions, ranking.expected, ranking.baseline, strict=True)
         shared = {
             "served": ranking.served,
             "cold_start": ranking.cold_start,
@@ -147,7 +145,12 @@ class Service:
         if age is not None:
             metrics.RANKING_AGE.observe(age)
         content = {
-            "ranking": [dict(zip(ITEM, row, strict=True)) for row in rows],
+            "ranking": [
+                {ACTION: action, EXPECTED: expected, "baseline": baseline}
+                if ACTION
+                else {EXPECTED: expected, "baseline": baseline}
+                for action, expected, baseline in rows
+            ],
             **shared,
             "feature_age_seconds": age,
         }

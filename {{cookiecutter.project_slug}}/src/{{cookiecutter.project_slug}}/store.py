@@ -65,6 +65,15 @@ class Store:
                     rows[position] = np.frombuffer(value, self._row)[0]
         return rows["features"], rows["known_until"]
 
+    def find(self, number: int) -> tuple[np.ndarray, int] | None:
+        """Look up one entity: features (k,) and known_until; None if it is not in the store."""
+        with self._environment.begin() as transaction:  # the value is copied: valid for good
+            value = transaction.get(key(number))
+        if value is None:
+            return None
+        features = np.frombuffer(value, "<f4", offset=8)
+        return features, int.from_bytes(value[:8], "little", signed=True)
+
     def first(self) -> int:
         """The lowest id that is in the store."""
         with self._environment.begin() as transaction, transaction.cursor() as cursor:

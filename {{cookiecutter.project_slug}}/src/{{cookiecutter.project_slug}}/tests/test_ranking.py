@@ -64,7 +64,7 @@ def test_a_ranking_is_sorted_and_the_baseline_is_beside_it(copy):
 
 def test_one_store_read_and_one_model_call_a_ranking(copy, monkeypatch):
     calls = []
-    for kind, name in ((Model, "predict"), (store.Store, "get")):
+    for kind, name in ((Model, "predict"), (store.Store, "find")):
         original = getattr(kind, name)
 
         def counted(self, given, original=original, name=name):
@@ -73,7 +73,7 @@ def test_one_store_read_and_one_model_call_a_ranking(copy, monkeypatch):
 
         monkeypatch.setattr(kind, name, counted)
     Ranker().rank(7, [1, 2, 3])
-    assert calls == ["get", "predict"]
+    assert calls == ["find", "predict"]
 
 
 def test_the_order_asked_for_does_not_matter_and_nothing_is_left_from_the_last_request(copy):

@@ -22,6 +22,16 @@ def test_rows_come_back_bit_for_bit_in_the_order_asked(tmp_path):
     assert known_until.tolist() == [3, 0, 2]
 
 
+def test_one_row_is_the_same_as_one_of_many(tmp_path):
+    rows = build(tmp_path / "store")
+    with Store(tmp_path / "store") as opened:
+        features, known_until = opened.find(258) or (None, None)
+        assert opened.find(7) is None
+        assert opened.first() == 0
+    assert features is not None
+    assert (features.tobytes(), known_until) == (rows[2].tobytes(), 2)
+
+
 def test_an_unknown_id_gives_nan_and_no_time(tmp_path):
     build(tmp_path / "store")
     with Store(tmp_path / "store") as opened:
