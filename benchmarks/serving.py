@@ -100,9 +100,8 @@ import duckdb
 from promotion_ranker import store
 random.seed(7)
 ids = [random.randrange({PLAYERS}) for _ in range(20_000)]
-opened = store.Store(store.ONLINE)
 start = time.perf_counter()
-store.Store(store.ONLINE).close()
+opened = store.Store(store.ONLINE)
 print("open", time.perf_counter() - start)
 def measure(look, ids):
     times = []
@@ -223,7 +222,9 @@ def compare_requests(python: Path) -> None:
 
 def compare_lookups(python: Path) -> None:
     """Print the store beside a dict and a scan."""
-    text = subprocess.run([python, "-c", LOOKUP], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [python, "-c", LOOKUP], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     times = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in text.splitlines()}
     for name, (first, *rest) in times.items():
         tail = f", p99 {1e6 * rest[0]:.1f}" if rest else ""

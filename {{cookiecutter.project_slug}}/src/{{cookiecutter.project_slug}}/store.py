@@ -35,19 +35,19 @@ class Store:
             )
         except lmdb.Error as error:
             raise OSError(f"{path} cannot be opened: {error}") from None
-        meta = self._read_meta(path)
+        # one transaction for good, as the file never changes: to begin one costs more than to read
+        self._transaction = self._environment.begin()
+        meta = self._transaction.get(META) if self._is_whole(path) else None
         if meta is None:
             self.close()
             raise OSError(f"{path} is not complete: build it again")
         self.meta: dict = json.loads(meta)
         self._row = record(len(self.meta["features"]))
 
-    def _read_meta(self, path: Path) -> bytes | None:
+    def _is_whole(self, path: Path) -> bool:
+        """Whether every page is there: to read one behind the end would kill the process."""
         last, page = self._environment.info()["last_pgno"], self._environment.stat()["psize"]
-        if path.stat().st_size < (last + 1) * page:
-            return None  # reading a page behind the end of the file would kill the process
-        with self._environment.begin() as transaction:
-            return transaction.get(META)
+        return path.stat().st_size >= (last + 1) * page
 
     def get(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Look up entities by id.
@@ -58,17 +58,15 @@ class Store:
         """
         rows = np.empty(len(ids), self._row)
         rows["known_until"], rows["features"] = -1, np.nan
-        with self._environment.begin(buffers=True) as transaction:
-            for position, number in enumerate(ids):
-                value = transaction.get(key(number))
-                if value is not None:
-                    rows[position] = np.frombuffer(value, self._row)[0]
+        for position, number in enumerate(ids):
+            value = self._transaction.get(key(number))
+            if value is not None:
+                rows[position] = np.frombuffer(value, self._row)[0]
         return rows["features"], rows["known_until"]
 
     def find(self, number: int) -> tuple[np.ndarray, int] | None:
         """Look up one entity: features (k,) and known_until; None if it is not in the store."""
-        with self._environment.begin() as transaction:  # the value is copied: valid for good
-            value = transaction.get(key(number))
+        value = self._transaction.get(key(number))
         if value is None:
             return None
         features = np.frombuffer(value, "<f4", offset=8)
@@ -76,7 +74,7 @@ class Store:
 
     def first(self) -> int:
         """The lowest id that is in the store."""
-        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+        with self._transaction.cursor() as cursor:
             return int.from_bytes(next(cursor.iternext(values=False)), "big")
 
     def close(self) -> None:
@@ -121,6 +119,8 @@ class LiveStore:
 
     def _follow(self) -> None:
         if (identity := _identify(self._path)) != self._identity:
+            if identity[0] == self._identity[0]:  # written in place: what is open is worth nothing
+                self._store.close()
             old, self._store, self._identity = self._store, self._open(), identity
             old.close()
             log.warning("serving the features up to %s", self._store.meta["cutoff"])

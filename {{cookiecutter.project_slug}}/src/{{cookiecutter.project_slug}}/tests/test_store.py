@@ -1,10 +1,13 @@
 """The online store: what was built is what is read, also while it is replaced."""
 
+import os
+
+import lmdb
 import numpy as np
 import pytest
 
 from .. import store
-from ..store import Store
+from ..store import LiveStore, Store
 
 
 def build(path, offset=0.0, ids=(0, 1, 258, 2**40)):
@@ -48,6 +51,41 @@ def test_a_swap_leaves_open_readers_alone_and_serves_the_next(tmp_path):
         assert reader.get([1])[0].tolist() == [old[1].tolist()]
     with Store(tmp_path / "store") as reader:
         assert reader.get([1])[0].tolist() == [new[1].tolist()]
+
+
+def test_a_live_store_follows_swaps_and_survives_bad_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LOOK_SECONDS", 0)
+    path, encoding = tmp_path / "store", {"a": [], "b": []}
+    old = build(path)
+    live = LiveStore(path, encoding)
+
+    def first():
+        features, _ = live.current().find(1) or (None, None)
+        assert features is not None
+        return features.tolist()
+
+    path.touch()
+    assert (first(), live.error) == (old[1].tolist(), None)
+    (tmp_path / "half").write_bytes(path.read_bytes()[:8192])
+    store.swap(tmp_path / "half", path)
+    assert first() == old[1].tolist()
+    assert "missing or damaged" in str(live.error)
+    new = build(tmp_path / "new", offset=100)
+    store.swap(tmp_path / "new", path)
+    assert (first(), live.error) == (new[1].tolist(), None)
+    path.unlink()
+    assert first() == new[1].tolist()
+    assert live.error
+
+
+def test_a_store_that_is_overwritten_in_place_never_answers_from_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LOOK_SECONDS", 0)
+    path = tmp_path / "store"
+    build(path)
+    live = LiveStore(path, {"a": [], "b": []})
+    os.truncate(path, 8192)
+    with pytest.raises(lmdb.Error):
+        live.current().find(1)
 
 
 def test_building_twice_gives_the_same_bytes(tmp_path):
