@@ -1,6 +1,8 @@
 """The service over HTTP: what it answers, refuses, survives and writes down."""
 
+import asyncio
 import concurrent.futures
+import http.client
 import json
 import math
 import os
@@ -18,6 +20,7 @@ from .. import features, model, params, store
 from ..contract import TASK
 from ..messages import Ranking
 from ..ranking import Ranker
+from ..serve import create
 from .conftest import PACKAGE
 from .server import refusal, serving, settings
 
@@ -196,6 +199,46 @@ def test_nothing_is_unpickled_and_nothing_is_compiled_at_start(copy):
     assert result.returncode == 0
 
 
+def test_the_model_starts_no_thread_and_reports_to_nobody(copy, tmp_path):
+    code = (
+        "import numpy, os\n"
+        "before = os.listdir('/proc/self/task')\n"  # numpy has some of its own
+        f"from {PACKAGE}.ranking import Ranker\n"
+        "Ranker().rank(7, None)\n"
+        "print(before == os.listdir('/proc/self/task'))\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    variables = {name: value for name, value in os.environ.items() if name != "CI"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=variables | {"HOME": str(home), "XDG_CACHE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "True\n", result.stderr
+    assert list(home.iterdir()) == []  # a telemetry would leave an id and a database here
+
+
+def test_a_fault_inside_shows_neither_its_trace_nor_a_path(copy, monkeypatch, caplog):
+    settings(copy, log=str(copy / "log"))
+    service, sent = create(), []
+    monkeypatch.setattr(Ranker, "rank", lambda *_: 1 / 0)
+    messages = [{"type": "http.request", "body": b'{"player_id": 7}'}]
+
+    async def receive():
+        return messages.pop()
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(service({"method": "POST", "path": "/rank", "headers": []}, receive, send))
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"]) == {"error": "the service failed; its own log says why"}
+    assert "ZeroDivisionError" in caplog.text
+    assert (copy / "log").read_text() == ""
+
+
 def test_with_keys_only_who_has_one_is_served(copy):
     with serving(copy, API_KEYS="first, second") as server:
         request = {"player_id": PLAYER}
@@ -248,7 +291,7 @@ class Load:
         while not self._stop.is_set():
             try:
                 self.answers.append(server.post("/rank", {"player_id": PLAYER}))
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.failures.append(error)
                 time.sleep(0.01)
 
