@@ -5,15 +5,13 @@ import datetime
 import hashlib
 import hmac
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 
-from . import metrics, pages
+from . import metrics, pages, state
 from .contract import TASK
 from .journal import Journal
 from .messages import (
@@ -34,8 +32,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-DAY = 86_400
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 FEATURES = tuple(TASK.features.model_fields)
 
 log = logging.getLogger(__name__)
@@ -53,13 +49,9 @@ class Service:
         self._settings, self._ranker, self._keys = settings, ranker, keys
         self._journal = Journal(settings.log, settings.log_fields)
         self._arriving = 0
-        self._revision = os.environ.get("GIT_REVISION", "unknown")
         self._posts = {"/rank": self._rank, "/predict": self._predict}
         self._gets = {
-            "/healthz": lambda: Answer(b'{"alive":true}'),
-            "/readyz": self._ready,
-            "/version": self._version,
-            "/metrics": self._metrics,
+            **state.routes(ranker, settings.max_feature_age_days),
             **pages.routes(ranker.labels, bool(keys)),
         }
 
@@ -139,9 +131,9 @@ class Service:
             "served": ranking.served,
             "cold_start": ranking.cold_start,
             "model": self._ranker.version,
-            "known_until": _moment(ranking.known_until),
+            "known_until": state.moment(ranking.known_until),
         }
-        age = _age(ranking.known_until)
+        age = state.age(ranking.known_until)
         if age is not None:
             metrics.RANKING_AGE.observe(age)
         content = {
@@ -176,40 +168,6 @@ class Service:
         if not self._journal.write(record):
             metrics.LOG_FAILURES.inc()
 
-    def _ready(self) -> Answer:
-        meta = self._ranker.store.current().meta
-        age, limit = _age(meta["known_until"]) or 0, self._settings.max_feature_age_days
-        if limit is not None and age > limit * DAY:
-            sentence = f"the features are {age / DAY:.1f} days old, and at most {limit} are allowed"
-            raise RefusedError(503, sentence)
-        state = {
-            "ready": True,
-            "known_until": _moment(meta["known_until"]),
-            "feature_age_seconds": age,
-            "warning": self._ranker.store.error,
-        }
-        return Answer(to_json(state))
-
-    def _version(self) -> Answer:
-        lineage = self._ranker.lineage
-        state = {
-            "revision": self._revision,
-            "model": self._ranker.version,
-            "data": lineage["data"],
-            "data_until": lineage["parameters"]["collect"]["until"],
-            "features_until": self._ranker.store.current().meta["cutoff"],
-            "served": self._ranker.served,
-        }
-        return Answer(to_json(state))
-
-    def _metrics(self) -> Answer:
-        store, lineage = self._ranker.store, self._ranker.lineage
-        metrics.FEATURE_AGE.set(_age(store.current().meta["known_until"]) or 0)
-        metrics.FEATURES_REFUSED.set(store.error is not None)
-        data = next(iter(lineage["data"].values()))
-        metrics.MODEL.labels(self._revision, self._ranker.version, data, self._ranker.served).set(1)
-        return Answer(metrics.expose(), headers={"content-type": CONTENT_TYPE_LATEST})
-
 
 def _refuse(refusal: RefusedError) -> Answer:
     headers = {"content-type": "application/json", **refusal.headers}
@@ -218,14 +176,3 @@ def _refuse(refusal: RefusedError) -> Answer:
 
 def _chosen(request: Any) -> list[int] | None:
     return getattr(request, ACTIONS) if ACTIONS else None
-
-
-def _moment(microseconds: int | None) -> str | None:
-    if microseconds is None:
-        return None
-    return (EPOCH + datetime.timedelta(microseconds=microseconds)).isoformat()
-
-
-def _age(microseconds: int | None) -> float | None:
-    """Seconds since then; 0 when the clock is behind the data."""
-    return None if microseconds is None else max(0.0, time.time() - microseconds / 1e6)

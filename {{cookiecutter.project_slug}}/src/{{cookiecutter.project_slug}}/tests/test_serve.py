@@ -16,11 +16,11 @@ import time
 
 import pytest
 
-from .. import features, model, params, store
+from .. import features, model, params, serve, state, store
 from ..contract import TASK
+from ..errors import StageError
 from ..messages import Ranking
 from ..ranking import Ranker
-from ..serve import create
 from .conftest import PACKAGE
 from .server import refusal, serving, settings
 
@@ -222,7 +222,7 @@ def test_the_model_starts_no_thread_and_reports_to_nobody(copy, tmp_path):
 
 def test_a_fault_inside_shows_neither_its_trace_nor_a_path(copy, monkeypatch, caplog):
     settings(copy, log=str(copy / "log"))
-    service, sent = create(), []
+    service, sent = serve.create(), []
     monkeypatch.setattr(Ranker, "rank", lambda *_: 1 / 0)
     messages = [{"type": "http.request", "body": b'{"player_id": 7}'}]
 
@@ -374,10 +374,10 @@ def test_a_full_disk_under_the_log_is_counted_and_the_service_goes_on(copy):
 
 
 def test_a_clock_behind_the_data_gives_an_age_of_zero(copy, monkeypatch):
-    from .. import service
-
-    monkeypatch.setattr(service.time, "time", lambda: 0.0)
-    assert service._age(10**15) == 0
+    monkeypatch.setattr(state.time, "time", lambda: 0.0)
+    assert state.age(10**15) == 0
+    content = json.loads(state.ready(Ranker(), limit=1).body)
+    assert (content["ready"], content["feature_age_seconds"]) == (True, 0)
 
 
 def test_two_workers_serve_alike_and_count_together(copy, tmp_path):
@@ -397,8 +397,11 @@ def test_two_workers_serve_alike_and_count_together(copy, tmp_path):
         ({"API_KEYS": "a,,b"}, "API_KEYS has an empty key"),
     ],
 )
-def test_a_wrong_environment_is_named(copy, environment, says):
-    assert says in refusal(copy, **environment)
+def test_a_wrong_environment_is_named(copy, monkeypatch, environment, says):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StageError, match=says):
+        serve.main()
 
 
 def test_a_damaged_model_does_not_start(copy):
