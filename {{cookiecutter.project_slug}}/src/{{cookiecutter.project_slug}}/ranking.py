@@ -12,6 +12,7 @@ from .model import Model
 from .schema import Row
 from .store import LiveStore
 
+LARGEST = float(np.finfo(np.float32).max)
 Served = Literal["model", "baseline"]
 
 
@@ -69,7 +70,10 @@ class Ranker:
         return self._order(features, chosen, known_until)
 
     def rank_features(self, row: Row, chosen: list[int] | None) -> Ranking:
-        """Rank for an entity by its features, for callers that have them."""
+        """Rank by features, for callers that have them; RefusedError for one beyond float32."""
+        for name, value in row:
+            if isinstance(value, int | float) and abs(value) > LARGEST:
+                raise RefusedError(422, f"features.{name} is too large for the model")
         features = np.array(schema.encode(row, self._encoding), np.float32)
         return self._order(features, chosen, None)
 

@@ -71,6 +71,9 @@ class Server:
         return sum(float(line.split()[-1]) for line in lines if re.match(rf"{name}[ {{]", line))
 
     def log(self):
+        """The lines of the prediction log; a line is written after the answer is sent."""
+        if self.process.poll() is None:
+            self.get("/healthz")
         return [json.loads(line) for line in self.out.read_text().splitlines()]
 
     def stop(self, number=signal.SIGTERM):

@@ -90,6 +90,12 @@ def test_an_unknown_player_gets_the_baseline_and_is_told(service, finished):
 FEATURES = '{"features": {"country": "DE", "platform": "ios", "tenure_days": %s}}'
 
 
+def whole(**changes):
+    """A request with every feature."""
+    given = dict.fromkeys(TASK.features.model_fields, 1) | {"country": "DE", "platform": "ios"}
+    return json.dumps({"features": given | changes})
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "says"),
     [
@@ -116,6 +122,8 @@ FEATURES = '{"features": {"country": "DE", "platform": "ios", "tenure_days": %s}
         ("/predict", FEATURES % "NaN", 422, "features.tenure_days must be a finite number"),
         ("/predict", FEATURES % "1e999", 422, "features.tenure_days must be a finite number"),
         ("/predict", FEATURES.replace("DE", "XX") % "1", 422, "features.country must be 'BR'"),
+        ("/predict", whole(tenure_days=1e39), 422, "features.tenure_days is too large"),
+        ("/predict", whole(sessions_7d=10**400), 422, "features.sessions_7d is too large"),
         ("/predict", '{"features": [1]}', 422, "features must be an object"),
         ("/rank", "[" * 1900, 400, "the body is not JSON"),
     ],
@@ -385,6 +393,7 @@ def test_two_workers_serve_alike_and_count_together(copy, tmp_path):
     with serving(copy, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
         answers = [server.post("/rank", {"player_id": PLAYER})[1]["ranking"] for _ in range(20)]
         assert all(answer == answers[0] for answer in answers)
+        time.sleep(0.2)  # each worker notes a ranking after it has answered
         assert server.metric("rankings_total") == 20
         assert len(server.log()) == 20
 
