@@ -44,6 +44,7 @@ def main() -> None:
         slices.to_csv(folder / "slices.csv", index=False, float_format="%.6g")
         if chosen:
             choices(chosen).to_csv(folder / "choices.csv", index=False)
+    print(summary(metrics))
 
 
 def error_terms(
@@ -159,6 +160,16 @@ def choices(chosen: dict[str, np.ndarray]) -> pd.DataFrame:
     }
     frame = pd.DataFrame(shares).fillna(0.0).map(_round)
     return frame.rename_axis("action_id").reset_index()
+
+
+def summary(metrics: dict) -> str:
+    """The metrics as lines of text: name, value and interval."""
+    lines = []
+    for group in ("error", "policy"):
+        for name, interval in metrics.get(group, {}).items():
+            ends = ("?" if end is None else f"{end:.3g}" for end in interval.values())
+            lines.append("  {:26}{:>8}   ({} to {})".format(name, *ends))
+    return "\n".join(lines)
 
 
 def _round(number: float) -> float | None:
