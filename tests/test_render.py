@@ -107,11 +107,10 @@ def test_commands_and_files_of_the_documents_exist(bake, name):
     project = bake()
     text = (project / name).read_text()
     targets = set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", text)) - {"it"} <= targets
-    package = project / "src" / "promotion_ranker"
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    folders = [project, *(path for path in project.rglob("*") if path.is_dir())]
     for word in re.findall(r"[\w/-]+\.(?:py|sql|yaml|ipynb|csv)\b", text):
-        places = (project, package, package / "tests", project / "data")
-        assert any((place / word).exists() for place in places), word
+        assert any((folder / word).exists() for folder in folders), word
 
 
 def test_make_lists_every_command(bake, run):
