@@ -15,6 +15,8 @@ from conftest import ROOT, TOOLS
 from test_render import HOSTILE, VARIATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
+PYTHON = ("uv", "run", "--frozen", "--quiet", "python")
+DVC = (*PYTHON[:-1], "dvc")
 OUTPUTS = ("data/raw", "data/features", "models", "reports")
 
 
@@ -26,6 +28,12 @@ def digests(project):
         for path in paths
         if path.name != ".gitkeep"
     }
+
+
+def copy(project, target):
+    """Copy a project to change it; its environment is made anew by the first command."""
+    ignored = shutil.ignore_patterns(".venv")
+    return Path(shutil.copytree(project, target, symlinks=True, ignore=ignored))
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +71,7 @@ def living(bake, scratch, user, git) -> Path:
     user("make", "reproduce", cwd=project)
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--no-verify", "--message", "Reproduce")
-    user(project / ".venv/bin/dvc", "push", "--quiet", cwd=project)
+    user(*DVC, "push", "--quiet", cwd=project)
     return project
 
 
@@ -80,10 +88,10 @@ def test_a_second_reproduction_runs_nothing(living, user):
 
 
 def test_only_what_a_change_touches_runs(living, user, tmp_path):
-    project = shutil.copytree(living, tmp_path / "changed", symlinks=True)
+    project = copy(living, tmp_path / "changed")
     path = project / "params.yaml"
     path.write_text(path.read_text().replace("resamples: 500", "resamples: 50"))
-    output = user(project / ".venv/bin/dvc", "repro", cwd=project).stdout
+    output = user(*DVC, "repro", cwd=project).stdout
     assert re.findall(r"Running stage '(\w+)'", output) == ["evaluate", "report"]
 
 
@@ -94,9 +102,9 @@ def test_what_git_and_dvc_hold_is_the_whole_project(living, user, git, tmp_path)
     storage = living.parent / "promotion_ranker-storage"
     (tmp_path / storage.name).symlink_to(storage)
     user("make", "setup", cwd=clone)
-    user(clone / ".venv/bin/dvc", "pull", "--quiet", cwd=clone)
+    user(*DVC, "pull", "--quiet", cwd=clone)
     assert digests(clone) == digests(living)
-    assert "up to date" in user(clone / ".venv/bin/dvc", "status", cwd=clone).stdout
+    assert "up to date" in user(*DVC, "status", cwd=clone).stdout
     assert "Running stage" not in user("make", "reproduce", cwd=clone).stdout
     assert git(clone, "status", "--porcelain") == ""
 
@@ -111,26 +119,26 @@ def test_the_same_commit_gives_the_same_bytes_on_another_machine(living, user, g
 
 
 def test_a_retrain_moves_one_date_and_keeps_the_past(living, user, tmp_path):
-    project = shutil.copytree(living, tmp_path / "later", symlinks=True)
+    project = copy(living, tmp_path / "later")
     path = project / "params.yaml"
     path.write_text(path.read_text().replace('until: "2026-06-30"', 'until: "2026-07-07"'))
-    user(project / ".venv/bin/dvc", "repro", cwd=project)
+    user(*DVC, "repro", cwd=project)
     before, after = (
         json.loads((p / "reports/metrics.json").read_text()) for p in (living, project)
     )
     assert after["examples"] > before["examples"]
-    user(living / ".venv/bin/dvc", "metrics", "diff", cwd=project)
+    user(*DVC, "metrics", "diff", cwd=project)
 
 
 def test_every_plot_of_dvc_yaml_has_data(living, user, tmp_path):
-    output = user(living / ".venv/bin/dvc", "plots", "show", "--json", cwd=living).stdout
+    output = user(*DVC, "plots", "show", "--json", cwd=living).stdout
     plots = json.loads(output)["data"]
     assert {"Calibration", "Importance"} <= set(plots)
     assert all(json.loads(plot["content"])["data"]["values"] for plot in plots["Calibration"])
 
 
 def test_the_commit_hooks_mend_and_the_push_hook_runs(living, user, git, tmp_path):
-    project = shutil.copytree(living, tmp_path / "hooked", symlinks=True)
+    project = copy(living, tmp_path / "hooked")
     user("make", "setup", cwd=project)
     (project / "odd.py").write_text("import os\nx = {  'a':1}\n")
     git(project, "add", "odd.py")
@@ -169,7 +177,7 @@ def test_checks_pass_on_another_python(bake, user, tmp_path):
         )
     project = shutil.copytree(bake(), tmp_path / "newer", symlinks=True)
     user("make", "setup", cwd=project, UV_PYTHON=found[newest])
-    version = user(project / ".venv/bin/python", "--version", cwd=project).stdout
+    version = user(*PYTHON, "--version", cwd=project).stdout
     assert version.startswith("Python {}.{}.".format(*newest))
     user("make", "check", cwd=project, UV_PYTHON=found[newest])
 
@@ -192,9 +200,8 @@ def test_the_report_is_read_in_a_browser_without_a_network(living, tmp_path, nee
 
 def test_a_database_server_is_a_source(living, user, postgres, tmp_path):
     """Load the snapshot into PostgreSQL, collect from it, and get the same snapshot."""
-    project = shutil.copytree(living, tmp_path / "shop", symlinks=True)
-    python = project / ".venv/bin/python"
-    user("uv", "pip", "install", "--quiet", "--python", python, "psycopg[binary]", cwd=project)
+    project = copy(living, tmp_path / "shop")
+    user("uv", "add", "--quiet", "--group", "pipeline", "psycopg[binary]", cwd=project)
     url = f"postgresql+psycopg://shop:$SHOP_PASSWORD@127.0.0.1:{postgres}/shop"
     load = (
         "import duckdb, os, sqlalchemy\n"
@@ -203,16 +210,16 @@ def test_a_database_server_is_a_source(living, user, postgres, tmp_path):
         "    table = duckdb.read_parquet(f'data/raw/{name}.parquet').df()\n"
         "    table.to_sql(name, engine, index=False, chunksize=20000)\n"
     )
-    user(python, "-c", load, cwd=project, SHOP_PASSWORD="shop")
+    user(*PYTHON, "-c", load, cwd=project, SHOP_PASSWORD="shop")
     path = project / "params.yaml"
     path.write_text(path.read_text().replace("source: simulator", f"source: {url}"))
-    user(python, "-m", "promotion_ranker.collect", cwd=project, SHOP_PASSWORD="shop")
+    user(*PYTHON, "-m", "promotion_ranker.collect", cwd=project, SHOP_PASSWORD="shop")
     before, after = digests(living), digests(project)
     assert {k: v for k, v in after.items() if k.startswith("data/raw")} == {
         k: v for k, v in before.items() if k.startswith("data/raw")
     }
     refused = user(
-        python, "-m", "promotion_ranker.collect", cwd=project, check=False, SHOP_PASSWORD="wrong"
+        *PYTHON, "-m", "promotion_ranker.collect", cwd=project, check=False, SHOP_PASSWORD="wrong"
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith("ERROR: queries/players.sql failed on the database: ")
@@ -285,10 +292,9 @@ def test_two_commands_on_a_fresh_machine(template, tmp_path_factory):
 
 def test_make_it_yours(living, user, tmp_path):
     """Follow the section of the README with another data set: a table of patients, no choices."""
-    project = shutil.copytree(living, tmp_path / "patients", symlinks=True)
+    project = copy(living, tmp_path / "patients")
     source = ROOT / "tests" / "patients"
-    python = project / ".venv/bin/python"
-    user(python, source / "make_database.py", project / "hospital.db", cwd=project)
+    user(*PYTHON, source / "make_database.py", project / "hospital.db", cwd=project)
     package = project / "src" / "promotion_ranker"
     shutil.rmtree(project / "queries")
     shutil.copytree(source / "queries", project / "queries")

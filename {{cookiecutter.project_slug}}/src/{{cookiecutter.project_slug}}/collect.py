@@ -33,7 +33,7 @@ def snapshot(parameters: Params, folder: Path) -> None:
             new.mkdir()
             for name in contract.TABLES:
                 query = f"SELECT * FROM {name} ORDER BY ALL"
-                tables.write(connection, query, new / f"{name}.parquet")
+                tables.write_sorted(connection, query, new / f"{name}.parquet")
 
 
 def _source(parameters: Params) -> Iterator[tuple[str, Iterable[pd.DataFrame]]]:

@@ -34,7 +34,7 @@ def compute(parameters: Params, offline: Path, online: Path) -> None:
         with tables.connect(parameters.engine) as connection:
             with replacing(offline) as new:
                 query = f"SELECT * FROM '{folder}/offline-*.parquet' ORDER BY moment, example_id"
-                tables.write(connection, query, new)
+                tables.write_sorted(connection, query, new)
             with replacing(online) as new:
                 cutoff = parameters.collect.cutoff.isoformat()
                 names = list(TASK.features.model_fields)
