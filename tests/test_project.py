@@ -130,11 +130,36 @@ def test_a_retrain_moves_one_date_and_keeps_the_past(living, user, tmp_path):
     user(*DVC, "metrics", "diff", cwd=project)
 
 
+def test_a_broken_contract_stops_the_pipeline_and_a_mend_resumes_it(living, user, tmp_path):
+    project = copy(living, tmp_path / "broken")
+    path, good = project / "params.yaml", (living / "params.yaml").read_text()
+    path.write_text(
+        good.replace('experiment_start: "2026-04-07"', 'experiment_start: "2026-06-30"')
+    )
+    refused = user(*DVC, "repro", cwd=project, check=False)
+    assert refused.returncode
+    assert "exposures has no rows" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert digests(project) == digests(living)
+    path.write_text(good)
+    assert "Running stage" not in user(*DVC, "repro", cwd=project).stdout
+
+
+def test_the_notebook_to_explore_runs(living, user, tmp_path):
+    project = copy(living, tmp_path / "explored")
+    notebook = project / "notebooks" / "explore.ipynb"
+    user(*PYTHON[:-1], "jupyter", "execute", "--inplace", notebook, cwd=project)
+    outputs = [
+        out for cell in json.loads(notebook.read_text())["cells"] for out in cell.get("outputs", [])
+    ]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
 def test_every_plot_of_dvc_yaml_has_data(living, user, tmp_path):
     output = user(*DVC, "plots", "show", "--json", cwd=living).stdout
     plots = json.loads(output)["data"]
-    assert {"Calibration", "Importance"} <= set(plots)
-    assert all(json.loads(plot["content"])["data"]["values"] for plot in plots["Calibration"])
+    for name in ("Calibration", "Importance"):
+        assert plots[name][0]["content"]["data"]["values"], name
 
 
 def test_the_commit_hooks_mend_and_the_push_hook_runs(living, user, git, tmp_path):
