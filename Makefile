@@ -14,7 +14,7 @@ setup: uv ## make the environment of the template
 
 demo: setup ## render the default answers, run the pipeline, show what it found
 	rm -rf $(DEMO) $(DEMO)-storage
-	$(RUN) cookiecutter . --no-input --output-dir $(BUILD)
+	CD4ML_INIT=1 $(RUN) cookiecutter . --no-input --output-dir $(BUILD)
 	$(MAKE) -C $(DEMO) setup reproduce
 	@echo "The report: file://$(CURDIR)/$(DEMO)/reports/report.html"
 
