@@ -440,6 +440,15 @@ def test_project_survives_a_terminal_without_letters(render, git, tmp_path):
 # Interrupted, repeated
 
 
+# a process group of its own that Ctrl-C stops, even if whoever runs the tests ignores it
+ALONE = """
+import os, signal, sys
+os.setsid()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 @pytest.mark.parametrize("moment", ["init", "config --local", "add", "commit"])
 def test_interrupted_generation_is_finished_by_another(
     render, run, git, template, tmp_path, moment
@@ -455,8 +464,9 @@ def test_interrupted_generation_is_finished_by_another(
     )
     out = tmp_path / "out"
     out.mkdir()
-    command = f'exec setsid -w "{sys.executable}" -m cookiecutter "{template}" --no-input'
-    done = run("sh", "-c", command, cwd=out, check=False, PATH=f"{folder}:{os.environ['PATH']}")
+    command = (sys.executable, "-c", ALONE, sys.executable, "-m", "cookiecutter", template)
+    path = f"{folder}:{os.environ['PATH']}"
+    done = run(*command, "--no-input", cwd=out, check=False, PATH=path)
     assert done.returncode != 0
     assert (out / SLUG / ".git").is_dir(), done.stdout + done.stderr
     render(out, "--overwrite-if-exists")
