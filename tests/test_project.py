@@ -162,16 +162,22 @@ def test_every_plot_of_dvc_yaml_has_data(living, user, tmp_path):
         assert plots[name][0]["content"]["data"]["values"], name
 
 
-def test_the_commit_hooks_mend_and_the_push_hook_runs(living, user, git, tmp_path):
+def test_a_commit_is_mended_and_a_push_brings_the_data_first(living, user, git, tmp_path):
     project = copy(living, tmp_path / "hooked")
     user("make", "setup", cwd=project)
-    (project / "odd.py").write_text("import os\nx = {  'a':1}\n")
+    git(project, "init", "--quiet", "--bare", tmp_path / "origin")
+    git(project, "remote", "add", "origin", tmp_path / "origin")
+    (project / "odd.py").write_text('"""Odd."""\n\nx = {  "a":1}\n')
     git(project, "add", "odd.py")
     who = {"GIT_AUTHOR_NAME": "T", "GIT_AUTHOR_EMAIL": "t@example.com"}
     who |= {"GIT_COMMITTER_NAME": "T", "GIT_COMMITTER_EMAIL": "t@example.com"}
-    refused = user("git", "commit", "-m", "Odd", cwd=project, check=False, **who)
-    assert refused.returncode == 1
+    assert user("git", "commit", "-m", "Odd", cwd=project, check=False, **who).returncode == 1
     assert '"a": 1' in (project / "odd.py").read_text()
+    git(project, "add", "odd.py")
+    user("git", "commit", "-m", "Odd", cwd=project, **who)
+    user("git", "push", "--quiet", "origin", "main", cwd=project)
+    stored = (tmp_path / "promotion_ranker-storage").rglob("*")
+    assert len([path for path in stored if path.is_file()]) >= 8
 
 
 def test_checks_pass_and_formatting_leaves_no_difference(living, user, git):
