@@ -13,45 +13,50 @@ from . import engine, params, schema, stage, store, tables
 from .contract import TABLES, TASK
 from .params import Params
 from .stage import StageError, replacing
+from .store import ONLINE
 
 DEFINITION = Path(__file__).with_name("features.sql")
-ONLINE = Path("data/features/online.lmdb")
 VECTORS = 50  # rows at a time into the store, in DuckDB's vectors of 2048
 
 
 def main() -> None:
     """Write the table that training reads and the store that serving reads."""
     parameters = params.load()
-    compute(parameters, tables.OFFLINE, ONLINE)
+    compute(parameters, tables.RAW, tables.OFFLINE, ONLINE)
 
 
-def compute(parameters: Params, offline: Path, online: Path) -> None:
+def compute(parameters: Params, raw: Path, offline: Path | None, online: Path) -> None:
     """Map the definition over the partitions and merge; their number does not change the result."""
-    offline.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".features-", dir=offline.parent) as folder:
-        work = partial(compute_partition, parameters, Path(folder))
+    online.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".features-", dir=online.parent) as folder:
+        work = partial(compute_partition, parameters, raw, Path(folder), offline is not None)
         engine.map_partitions(work, parameters.features.partitions)
         with tables.connect(parameters.engine) as connection:
-            with replacing(offline) as new:
-                query = f"SELECT * FROM '{folder}/offline-*.parquet' ORDER BY moment, example_id"
-                tables.write_sorted(connection, query, new)
+            if offline:
+                with replacing(offline) as new:
+                    files = f"'{folder}/offline-*.parquet'"
+                    query = f"SELECT * FROM {files} ORDER BY moment, example_id"
+                    tables.write_sorted(connection, query, new)
             with replacing(online) as new:
                 cutoff = parameters.collect.cutoff.isoformat()
-                names = list(TASK.features.model_fields)
-                store.build(new, names, cutoff, _online_rows(connection, folder))
+                encoding = schema.encoding(TASK.features)
+                store.build(new, encoding, cutoff, _online_rows(connection, folder))
 
 
-def compute_partition(parameters: Params, folder: Path, number: int) -> None:
-    """Compute both tables for the entities of one partition and write them into the folder."""
+def compute_partition(
+    parameters: Params, raw: Path, folder: Path, with_offline: bool, number: int
+) -> None:
+    """Compute the tables for the entities of one partition and write them into the folder."""
     mine = f"{TASK.entity_id} % {parameters.features.partitions} = {number}"
     with tables.connect(parameters.engine) as connection:
-        tables.attach(connection)
+        tables.attach(connection, raw)
         if parameters.features.partitions > 1:
             for name, model in TABLES.items():
                 if TASK.entity_id in model.model_fields:
-                    tables.view(connection, name, tables.RAW / f"{name}.parquet", mine)
-        offline = folder / f"offline-{number}.parquet"
-        tables.write(connection, offline_query(connection), offline)
+                    tables.view(connection, name, raw / f"{name}.parquet", mine)
+        if with_offline:
+            offline = folder / f"offline-{number}.parquet"
+            tables.write(connection, offline_query(connection), offline)
         online = online_query(connection, parameters.collect.cutoff)
         tables.write(connection, online, folder / f"online-{number}.parquet")
 

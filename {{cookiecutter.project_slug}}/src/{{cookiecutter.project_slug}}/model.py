@@ -1,5 +1,6 @@
 """The model as it is served: an ONNX file and its baseline, on numpy and onnxruntime alone."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import onnxruntime
 FOLDER = Path("models")
 ONNX = "model.onnx"
 BASELINE = "baseline.json"
+LINEAGE = "lineage.json"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,32 @@ class Model:
         n, m = len(entities), len(actions)
         pairs = np.hstack([np.repeat(entities, m, axis=0), np.tile(actions, (n, 1))])
         return self.predict(pairs).reshape(n, m)
+
+
+def open_lineage(encoding: dict[str, list[str]], folder: Path = FOLDER) -> dict:
+    """Load what the model was made of; check by hash that the files beside it are those it names.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: a file is not the one that was trained, or has other inputs than `encoding`.
+    """
+    try:
+        lineage = json.loads((folder / LINEAGE).read_text())
+        files, inputs = lineage["files"], lineage["inputs"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / LINEAGE} is damaged or of another version") from None
+    for name, expected in files.items():
+        if digest(folder / name) != expected:
+            raise ValueError(f"{folder / name} is not the file that {LINEAGE} names")
+    if list(inputs.items()) != list(encoding.items()):
+        raise ValueError(f"{folder / ONNX} was trained on other features than contract.py has")
+    return lineage
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_baseline(folder: Path = FOLDER) -> Baseline:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from .stage import StageError
+from .errors import StageError
 
 
 class Section(BaseModel):
@@ -74,6 +74,36 @@ class Evaluate(Section):
     seed: int = Field(ge=0)
 
 
+LogField = Literal[
+    "time",
+    "route",
+    "entity_id",
+    "ranking",
+    "expected",
+    "served",
+    "model",
+    "cold_start",
+    "known_until",
+    "features",
+    "seconds",
+]
+
+
+class Serve(Section):
+    """Where the service listens, what it refuses and what it writes down."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(ge=0, le=65535)
+    workers: int = Field(ge=1)
+    max_feature_age_days: float | None = Field(gt=0)
+    max_body_bytes: int = Field(ge=1)
+    max_body_seconds: float = Field(gt=0)
+    max_concurrent: int = Field(ge=1)
+    drain_seconds: int = Field(ge=1)
+    log: str = Field(min_length=1)
+    log_fields: tuple[LogField, ...]
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -83,6 +113,7 @@ class Params(Section):
     features: Features
     train: Train
     evaluate: Evaluate
+    serve: Serve
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -1,6 +1,7 @@
 """What follows from a contract: column types, rules in SQL, and the encoding of features."""
 
 import datetime
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -83,6 +84,11 @@ class Task:
         chosen = self.choice.features.model_fields if self.choice else {}
         return (*self.features.model_fields, *chosen)
 
+    @property
+    def encoding(self) -> dict[str, list[str]]:
+        """How the model's inputs are encoded, in order: each one's categories, none of a number."""
+        return encoding(self.features) | (encoding(self.choice.features) if self.choice else {})
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -141,6 +147,20 @@ def _bound(name: str, bound: Any) -> Rule:
             limit = getattr(bound, attribute)
             return Rule(name, f"must be {sign} {limit}", f'NOT "{name}" {sign} {limit}')
     raise TypeError(f"column {name}: no SQL for {bound!r}; teach it to schema.py or drop it")
+
+
+def encoding(model: type[Row]) -> dict[str, list[str]]:
+    """The categories of each feature in the order of their codes; none of a number."""
+    return {name: list(categories(field)) for name, field in model.model_fields.items()}
+
+
+def encode(row: Row, encoding: dict[str, list[str]]) -> list[float]:
+    """The features of one row as numbers, as `encoded` makes them in SQL."""
+    values = ((getattr(row, name), options) for name, options in encoding.items())
+    return [
+        math.nan if value is None else float(options.index(value) if options else value)
+        for value, options in values
+    ]
 
 
 def encoded(model: type[Row], prefix: str = "") -> list[str]:

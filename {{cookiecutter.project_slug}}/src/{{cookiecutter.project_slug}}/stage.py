@@ -10,11 +10,9 @@ from pathlib import Path
 import duckdb
 from tqdm import tqdm
 
+from .errors import StageError
+
 progress = functools.partial(tqdm, disable=None, leave=False)  # None: silent unless on a terminal
-
-
-class StageError(Exception):
-    """Something that the user can mend, told in one sentence."""
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,6 +1,5 @@
 """Stage train: fit the baseline and the model, export what is served, say what it is made of."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -15,7 +14,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from . import examples, params, schema, stage, tables
 from .contract import TASK
 from .examples import Examples
-from .model import BASELINE, FOLDER, ONNX, Baseline, Model
+from .model import BASELINE, FOLDER, LINEAGE, ONNX, Baseline, Model, digest
 from .params import Params
 from .stage import StageError, progress, replacing
 
@@ -35,7 +34,8 @@ def main() -> None:
         (folder / BASELINE).write_text(baseline.dump())
         (folder / "model.ubj").write_bytes(booster.save_raw("ubj"))
         (folder / ONNX).write_bytes(served)
-        (folder / "lineage.json").write_text(json.dumps(lineage(parameters), indent=1) + "\n")
+        lines = json.dumps(lineage(parameters, folder), indent=1)
+        (folder / LINEAGE).write_text(lines + "\n")
 
 
 def fit_baseline(parameters: Params, training: Examples) -> Baseline:
@@ -94,11 +94,13 @@ def check_parity(
         )
 
 
-def lineage(parameters: Params) -> dict:
+def lineage(parameters: Params, folder: Path) -> dict:
     """What the model was made of, by content: no commit and no time; bytes depend on neither."""
     modules = (m for name, m in sys.modules.items() if name.split(".")[0] == __package__)
     code = [Path(file) for file in {__file__, *(m.__file__ for m in modules)} if file]
     return {
+        "files": {name: digest(folder / name) for name in (BASELINE, ONNX)},
+        "inputs": TASK.encoding,
         "data": {str(tables.OFFLINE): digest(tables.OFFLINE)},
         "parameters": parameters.model_dump(mode="json", include={"collect", "engine", "train"}),
         "code": {path.name: digest(path) for path in sorted(code)},
@@ -106,12 +108,6 @@ def lineage(parameters: Params) -> dict:
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from .. import collect, evaluate, features, params, tables, train
+from .. import collect, evaluate, examples, features, params, tables, train
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = params.__name__.rpartition(".")[0]
@@ -89,3 +89,20 @@ def write_tables(parameters, players, events, exposures):
             cast = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind in types.items())
             query = f"SELECT {cast} FROM raw_{name}"
             tables.write(connection, query, tables.RAW / f"{name}.parquet")
+
+
+def at_cutoff(folder, parameters):
+    """What training's path says of every player at the cutoff: one example each."""
+    with tables.connect(parameters.engine) as connection:
+        tables.attach(connection)
+        cutoff = parameters.collect.cutoff
+        connection.execute(
+            f"CREATE TABLE at_cutoff AS SELECT player_id AS exposure_id, player_id, "
+            f"1 AS promotion_id, 1.0 AS propensity, TIMESTAMP '{cutoff}' AS shown_at, "
+            f"TIMESTAMP '{cutoff}' AS matured_at, 0 AS revenue FROM players"
+        )
+        connection.execute("CREATE OR REPLACE VIEW exposures AS SELECT * FROM at_cutoff")
+        path = folder / "at_cutoff.parquet"
+        query = f"SELECT * FROM ({features.offline_query(connection)}) ORDER BY example_id"
+        tables.write(connection, query, path)
+    return examples.read(parameters.engine, path)

@@ -4,11 +4,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from .. import examples, features, params, schema, tables
+from .. import features, params, schema, tables
 from ..contract import TASK
 from ..stage import StageError
 from ..store import Store
-from .conftest import keep, write_tables
+from .conftest import at_cutoff, keep, write_tables
 
 NAMES = list(TASK.features.model_fields)
 PLAYERS = [(1, "DE", "ios", "2026-01-01 00:00:00"), (2, "US", "web", "2026-02-09 12:00:00")]
@@ -28,7 +28,7 @@ EXPOSURES = [
 def offline(parameters, events=EVENTS):
     """The offline table of the three-row tables, by example."""
     write_tables(parameters, PLAYERS, events, EXPOSURES)
-    features.compute(parameters, tables.OFFLINE, features.ONLINE)
+    features.compute(parameters, tables.RAW, tables.OFFLINE, features.ONLINE)
     frame = duckdb.read_parquet(str(tables.OFFLINE)).df()
     return {row["example_id"]: row for row in frame.to_dict("records")}
 
@@ -78,24 +78,10 @@ def test_what_happens_just_before_the_moment_counts(parameters):
 
 def test_training_and_serving_get_the_same_bits(copy):
     """Ask the offline path for every player at the cutoff, and the store for the same players."""
-    parameters = params.load()
-    with tables.connect(parameters.engine) as connection:
-        tables.attach(connection)
-        cutoff = parameters.collect.cutoff
-        as_examples = (
-            f"SELECT player_id AS exposure_id, player_id, 1 AS promotion_id, 1.0 AS propensity, "
-            f"TIMESTAMP '{cutoff}' AS shown_at, TIMESTAMP '{cutoff}' AS matured_at, 0 AS revenue "
-            "FROM players"
-        )
-        connection.execute(f"CREATE TABLE at_cutoff AS {as_examples}")
-        connection.execute("CREATE OR REPLACE VIEW exposures AS SELECT * FROM at_cutoff")
-        path = copy / "at_cutoff.parquet"
-        query = f"SELECT * FROM ({features.offline_query(connection)}) ORDER BY example_id"
-        tables.write(connection, query, path)
-    trained = examples.read(parameters.engine, path)
+    trained = at_cutoff(copy, params.load())
     with Store(features.ONLINE) as store:
         served, known_until = store.get(trained.entity_id.tolist())
-        assert store.meta["features"] == NAMES
+        assert list(store.meta["features"]) == NAMES
         assert store.meta["count"] == len(trained) > 400
     assert served.tobytes() == trained.inputs[:, : len(NAMES)].tobytes()
     assert (known_until > 0).all()
@@ -106,7 +92,7 @@ def test_the_number_of_partitions_does_not_change_a_byte(copy, partitions):
     before = tables.OFFLINE.read_bytes(), features.ONLINE.read_bytes()
     parameters = params.load()
     split = parameters.model_copy(update={"features": params.Features(partitions=partitions)})
-    features.compute(split, tables.OFFLINE, features.ONLINE)
+    features.compute(split, tables.RAW, tables.OFFLINE, features.ONLINE)
     assert (tables.OFFLINE.read_bytes(), features.ONLINE.read_bytes()) == before
 
 

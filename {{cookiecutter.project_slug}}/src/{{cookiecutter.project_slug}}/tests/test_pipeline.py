@@ -11,7 +11,8 @@ from .. import features, tables
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = features.__name__.rpartition(".")[0]
-SHARED = {"__init__", "params", "stage"}  # they change no output; parameters are named one by one
+# they change no output; parameters are named one by one
+SHARED = {"__init__", "errors", "params", "stage"}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 LISTING = """
 import importlib, sys

@@ -1,0 +1,90 @@
+"""Build the service's image with the engine that is here, by `make image`.
+
+The environment may give PYTHON_IMAGE (the base), IMAGE (its name), BUILD_FLAGS (for the engine) and
+SSL_CERT_FILE (certificates of a network that needs its own; they do not stay in the image).
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+HINT = "`make reproduce` or `dvc pull`, then commit dvc.lock"
+
+
+def main() -> int:
+    """Build; 0 done, 1 the build says no, 2 the set-up is incomplete."""
+    if not (engine := find_engine()):
+        return _complain("there is no engine: install podman, docker (and start it) or buildah")
+    if not (facts := read_facts()):
+        return _complain(f"dvc.lock does not name the model and the features: {HINT}")
+    result = subprocess.run(command(engine, facts), env=os.environ | {"DOCKER_BUILDKIT": "1"})
+    return 1 if result.returncode else 0
+
+
+def find_engine() -> str | None:
+    """The first engine that answers; a docker without its daemon does not."""
+    for name in ("docker", "podman", "buildah"):
+        if shutil.which(name):
+            answer = subprocess.run([name, "info"], capture_output=True)
+            if not answer.returncode and b"ERROR: " not in answer.stderr:
+                return name
+    return None
+
+
+def read_facts() -> dict[str, str]:
+    """What the image is made of: the build's arguments; none if dvc.lock does not say."""
+    lock = Path("dvc.lock")
+    stages = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    try:
+        return {
+            "MODEL_HASH": outs["models"],
+            "FEATURES_HASH": outs["data/features/online.lmdb"],
+            "DATA_HASH": outs["data/raw"],
+            "GIT_REVISION": revision(),
+        }
+    except KeyError:
+        return {}
+
+
+def revision() -> str:
+    """The commit, with a mark if the tree is not that of the commit."""
+    head = _git("rev-parse", "HEAD") or "unknown"
+    return f"{head}-changed" if _git("status", "--porcelain", "--untracked-files=no") else head
+
+
+def command(engine: str, facts: dict[str, str]) -> list[str]:
+    """The engine's command line; every engine reads the same Dockerfile."""
+    name = tomllib.loads(Path("pyproject.toml").read_text())["project"]["name"]
+    image = os.environ.get("IMAGE") or f"{name}:{facts['GIT_REVISION'][:12]}"
+    given = dict(facts)
+    if base := os.environ.get("PYTHON_IMAGE"):
+        given["PYTHON_IMAGE"] = base
+    words = [engine, "build", "--tag", image]
+    if engine != "docker":  # their own format has no HEALTHCHECK
+        words += ["--format", "docker", "--layers"]
+    if certificates := os.environ.get("SSL_CERT_FILE"):
+        words += ["--secret", f"id=certificates,src={certificates}"]
+    for key, value in given.items():
+        words += ["--build-arg", f"{key}={value}"]
+    return [*words, *shlex.split(os.environ.get("BUILD_FLAGS", "")), "."]
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _complain(sentence: str) -> int:
+    print(f"ERROR: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""What the user can mend; apart from stage.py, so that the service needs none of its libraries."""
+
+
+class StageError(Exception):
+    """Something that the user can mend, told in one sentence."""

@@ -1,0 +1,111 @@
+"""Ranking: the model, its baseline and the online features; one look-up and one call each."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from . import model, schema, store
+from .contract import TASK
+from .errors import StageError
+from .messages import ACTION, ACTIONS, RefusedError
+from .model import Model
+from .schema import Row
+from .store import LiveStore
+
+Served = Literal["model", "baseline"]
+
+
+class Ranking(NamedTuple):
+    """What was ranked, best first, and what is behind it.
+
+    Attributes:
+        actions: ids (m,); [None] when the task has no choice.
+        expected, baseline: expected target (m,) by what served, and by the baseline.
+        served: what the order is from.
+        cold_start: nothing is known of the entity, so the baseline served.
+        known_until: microseconds since 1970; None if the features were not looked up.
+        features: (k,) float32; None at a cold start.
+    """
+
+    actions: list[int | None]
+    expected: list[float]
+    baseline: list[float]
+    served: Served
+    cold_start: bool
+    known_until: int | None
+    features: np.ndarray | None
+
+
+class Ranker:
+    """Ranks what can be chosen; made for one thread, as it fills the same inputs every time."""
+
+    def __init__(self, served: Served = "model") -> None:
+        """Open all that it needs; raises StageError that says what is missing or does not fit."""
+        try:
+            self.lineage = model.open_lineage(TASK.encoding)
+            baseline = model.open_baseline()
+            self._model = Model.open() if served == "model" else None
+            self.store = LiveStore(store.ONLINE, schema.encoding(TASK.features))
+        except (OSError, ValueError) as error:
+            raise StageError(f"{error}; `make reproduce` or `dvc pull` mends it") from None
+        self.served: Served = served
+        self.version: str = self.lineage["files"][model.ONNX]
+        self._actions = baseline.action_ids.tolist() or [None]
+        self._places = {action: place for place, action in enumerate(self._actions)}
+        self._means: list[float] = baseline.means.tolist() if TASK.choice else [baseline.overall]
+        self._encoding = schema.encoding(TASK.features)
+        self._known = len(self._encoding)
+        self._inputs = np.empty((len(self._actions), len(TASK.feature_names)), np.float32)
+        self.labels: dict[int, str] = {}
+        if TASK.choice:
+            self._inputs[:, self._known :] = baseline.inputs
+            coded = dict(zip(baseline.action_ids.tolist(), baseline.inputs.tolist(), strict=True))
+            names = schema.encoding(TASK.choice.features)
+            self.labels = {action: _words(codes, names) for action, codes in coded.items()}
+
+    def rank(self, entity: int, chosen: list[int] | None) -> Ranking:
+        """Rank for an entity by id; raises RefusedError for an action that the model lacks."""
+        features, known_until = self.store.current().find(entity) or (None, None)
+        return self._order(features, chosen, known_until)
+
+    def rank_features(self, row: Row, chosen: list[int] | None) -> Ranking:
+        """Rank for an entity by its features, for callers that have them."""
+        features = np.array(schema.encode(row, self._encoding), np.float32)
+        return self._order(features, chosen, None)
+
+    def _order(
+        self, features: np.ndarray | None, chosen: list[int] | None, known_until: int | None
+    ) -> Ranking:
+        places = range(len(self._actions)) if chosen is None else self._find(chosen)
+        baseline = expected = [self._means[place] for place in places]
+        served: Served = "baseline"
+        if self._model and features is not None:
+            inputs = self._inputs if chosen is None else self._inputs[places]
+            inputs[:, : self._known] = features
+            expected, served = self._model.predict(inputs).tolist(), "model"
+        # lists, not arrays: for so few numbers every call into numpy costs more than the work
+        order = sorted(range(len(places)), key=expected.__getitem__, reverse=True)
+        return Ranking(
+            [self._actions[places[rank]] for rank in order],
+            [expected[rank] for rank in order],
+            [baseline[rank] for rank in order],
+            served,
+            features is None,
+            known_until,
+            features,
+        )
+
+    def _find(self, chosen: list[int]) -> list[int]:
+        try:
+            places = [self._places[action] for action in chosen]
+        except KeyError as error:
+            raise RefusedError(422, f"{ACTION} {error} is none that the model knows") from None
+        if len(set(places)) < len(places):
+            raise RefusedError(422, f"{ACTIONS} must be distinct")
+        return places
+
+
+def _words(codes: list[float], encoding: dict[str, list[str]]) -> str:
+    """What an action is, for people: its categories by name, its numbers rounded."""
+    pairs = zip(codes, encoding.values(), strict=True)
+    return " · ".join(options[int(code)] if options else f"{code:.4g}" for code, options in pairs)

@@ -1,0 +1,231 @@
+"""The service: rankings over HTTP from one ASGI application, as small as the work allows."""
+
+import asyncio
+import datetime
+import hashlib
+import hmac
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic_core import to_json
+
+from . import metrics, pages
+from .contract import TASK
+from .journal import Journal
+from .messages import (
+    ACTION,
+    ACTIONS,
+    ENTITY,
+    EXPECTED,
+    Answer,
+    Predict,
+    Rank,
+    RefusedError,
+    parse,
+)
+from .params import Serve
+from .ranking import Ranker, Ranking
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+DAY = 86_400
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+FEATURES = tuple(TASK.features.model_fields)
+
+log = logging.getLogger(__name__)
+
+
+class DisconnectedError(Exception):
+    """The client went away before its request was complete."""
+
+
+class Service:
+    """The ASGI application: every request is worked on to its end by the one thread it has."""
+
+    def __init__(self, settings: Serve, ranker: Ranker, keys: list[bytes]) -> None:
+        """Serve with a ranker; raises OSError if the prediction log cannot be opened."""
+        self._settings, self._ranker, self._keys = settings, ranker, keys
+        self._journal = Journal(settings.log, settings.log_fields)
+        self._arriving = 0
+        self._revision = os.environ.get("GIT_REVISION", "unknown")
+        self._posts = {"/rank": self._rank, "/predict": self._predict}
+        self._gets = {
+            "/healthz": lambda: Answer(b'{"alive":true}'),
+            "/readyz": self._ready,
+            "/version": self._version,
+            "/metrics": self._metrics,
+            **pages.routes(ranker.labels, bool(keys)),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request; an answer never shows more than one sentence of a fault."""
+        start, path = time.perf_counter(), scope["path"]
+        try:
+            answer = await self._answer(scope["method"], path, scope, receive)
+        except RefusedError as refusal:
+            answer = _refuse(refusal)
+        except DisconnectedError:
+            return
+        except Exception:
+            log.exception("%s failed", path)
+            answer = _refuse(RefusedError(500, "the service failed; its own log says why"))
+        size = str(len(answer.body)).encode()
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        headers += [(b"content-length", size), (b"x-content-type-options", b"nosniff")]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        self._note(path, answer, time.perf_counter() - start)
+
+    async def _answer(self, method: str, path: str, scope: Scope, receive: Receive) -> Answer:
+        if method == "POST" and (post := self._posts.get(path)):
+            self._check_key(scope)
+            return post(await self._read(receive))
+        if method in ("GET", "HEAD") and (get := self._gets.get(path)):
+            return get()
+        if path in self._posts or path in self._gets:
+            allowed = "POST" if path in self._posts else "GET, HEAD"
+            raise RefusedError(405, f"this path takes {allowed}", allow=allowed)
+        raise RefusedError(404, "there is no such path; /docs lists them")
+
+    def _check_key(self, scope: Scope) -> None:
+        if not self._keys:
+            return
+        given = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        digest = hashlib.sha256(given).digest()
+        if not sum(hmac.compare_digest(digest, key) for key in self._keys):  # always all of them
+            raise RefusedError(401, "the API key is missing or wrong", www_authenticate="Bearer")
+
+    async def _read(self, receive: Receive) -> bytes:
+        if self._arriving >= self._settings.max_concurrent:
+            raise RefusedError(503, "too many requests at once; try again", retry_after="1")
+        self._arriving += 1
+        try:
+            async with asyncio.timeout(self._settings.max_body_seconds):
+                return await self._read_whole(receive)
+        except TimeoutError:
+            raise RefusedError(408, "the body came too slowly", connection="close") from None
+        finally:
+            self._arriving -= 1
+
+    async def _read_whole(self, receive: Receive) -> bytes:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise DisconnectedError
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+            if len(body) > (limit := self._settings.max_body_bytes):
+                raise RefusedError(413, f"the body is larger than {limit} bytes")
+        return body
+
+    def _rank(self, body: bytes) -> Answer:
+        request = parse(Rank, body)
+        entity = getattr(request, ENTITY)
+        return self._tell(self._ranker.rank(entity, _chosen(request)), entity)
+
+    def _predict(self, body: bytes) -> Answer:
+        request = parse(Predict, body)
+        return self._tell(self._ranker.rank_features(request.features, _chosen(request)), None)
+
+    def _tell(self, ranking: Ranking, entity: int | None) -> Answer:
+        rows = zip(ranking.actions, ranking.expected, ranking.baseline, strict=True)
+        shared = {
+            "served": ranking.served,
+            "cold_start": ranking.cold_start,
+            "model": self._ranker.version,
+            "known_until": _moment(ranking.known_until),
+        }
+        age = _age(ranking.known_until)
+        if age is not None:
+            metrics.RANKING_AGE.observe(age)
+        content = {
+            "ranking": [
+                {ACTION: action, EXPECTED: expected, "baseline": baseline}
+                if ACTION
+                else {EXPECTED: expected, "baseline": baseline}
+                for action, expected, baseline in rows
+            ],
+            **shared,
+            "feature_age_seconds": age,
+        }
+        record = {
+            "entity_id": entity,
+            "ranking": ranking.actions,
+            "expected": ranking.expected,
+            "features": None,
+            **shared,
+        }
+        if ranking.features is not None:
+            record["features"] = dict(zip(FEATURES, ranking.features.tolist(), strict=True))
+        return Answer(to_json(content), record=record)
+
+    def _note(self, path: str, answer: Answer, seconds: float) -> None:
+        known = path in self._posts or path in self._gets
+        metrics.seconds(path if known else "other", answer.status).observe(seconds)
+        if (record := answer.record) is None:
+            return
+        metrics.rankings(record["served"], record["cold_start"]).inc()
+        time_now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        record |= {"time": time_now, "route": path, "seconds": round(seconds, 6)}
+        if not self._journal.write(record):
+            metrics.LOG_FAILURES.inc()
+
+    def _ready(self) -> Answer:
+        meta = self._ranker.store.current().meta
+        age, limit = _age(meta["known_until"]) or 0, self._settings.max_feature_age_days
+        if limit is not None and age > limit * DAY:
+            sentence = f"the features are {age / DAY:.1f} days old, and at most {limit} are allowed"
+            raise RefusedError(503, sentence)
+        state = {
+            "ready": True,
+            "known_until": _moment(meta["known_until"]),
+            "feature_age_seconds": age,
+            "warning": self._ranker.store.error,
+        }
+        return Answer(to_json(state))
+
+    def _version(self) -> Answer:
+        lineage = self._ranker.lineage
+        state = {
+            "revision": self._revision,
+            "model": self._ranker.version,
+            "data": lineage["data"],
+            "data_until": lineage["parameters"]["collect"]["until"],
+            "features_until": self._ranker.store.current().meta["cutoff"],
+            "served": self._ranker.served,
+        }
+        return Answer(to_json(state))
+
+    def _metrics(self) -> Answer:
+        store, lineage = self._ranker.store, self._ranker.lineage
+        metrics.FEATURE_AGE.set(_age(store.current().meta["known_until"]) or 0)
+        metrics.FEATURES_REFUSED.set(store.error is not None)
+        data = next(iter(lineage["data"].values()))
+        metrics.MODEL.labels(self._revision, self._ranker.version, data, self._ranker.served).set(1)
+        return Answer(metrics.expose(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _refuse(refusal: RefusedError) -> Answer:
+    headers = {"content-type": "application/json", **refusal.headers}
+    return Answer(to_json({"error": str(refusal)}), refusal.status, headers)
+
+
+def _chosen(request: Any) -> list[int] | None:
+    return getattr(request, ACTIONS) if ACTIONS else None
+
+
+def _moment(microseconds: int | None) -> str | None:
+    if microseconds is None:
+        return None
+    return (EPOCH + datetime.timedelta(microseconds=microseconds)).isoformat()
+
+
+def _age(microseconds: int | None) -> float | None:
+    """Seconds since then; 0 when the clock is behind the data."""
+    return None if microseconds is None else max(0.0, time.time() - microseconds / 1e6)
