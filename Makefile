@@ -12,10 +12,11 @@ help: ## list the commands
 setup: uv ## make the environment of the template
 	"$(UV)" sync --quiet
 
-demo: setup ## render the default answers, run the pipeline, show what it found
+demo: setup ## render the default answers, run the pipeline, ask the service for a ranking
 	rm -rf $(DEMO) $(DEMO)-storage
 	CD4ML_INIT=1 $(RUN) cookiecutter . --no-input --output-dir $(BUILD)
 	$(MAKE) -C $(DEMO) setup reproduce
+	$(RUN) python demo.py $(DEMO)
 	@echo "The report: file://$(CURDIR)/$(DEMO)/reports/report.html"
 
 check: setup ## lint and the fast tests
@@ -26,9 +27,10 @@ check: setup ## lint and the fast tests
 test: check ## the fast tests, then the slow ones
 	$(RUN) pytest -q -n 2 --dist loadgroup -m slow
 
-bench: setup ## time the generation and the pipeline beside their floors
+bench: demo ## time generation, pipeline and service beside their floors
 	$(RUN) python benchmarks/generation.py
 	$(RUN) python benchmarks/pipeline.py
+	$(RUN) python benchmarks/serving.py $(DEMO)
 
 # without uv on PATH, one is put into .venv, where `uv sync` keeps it
 uv:

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(sys.executable).parent
+PYTHON = ("uv", "run", "--frozen", "--quiet", "python")
+DVC = (*PYTHON[:-1], "dvc")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Bake = Callable[..., Path]
@@ -142,3 +144,49 @@ def needs() -> Callable[[str], str]:
         pytest.skip(f"{name} is not installed")
 
     return needs
+
+
+def copy(project, target):
+    """Copy a project to change it; its environment is made anew by the first command."""
+    ignored = shutil.ignore_patterns(".venv")
+    return Path(shutil.copytree(project, target, symlinks=True, ignore=ignored))
+
+
+@pytest.fixture(scope="session")
+def user(environment, scratch) -> Run:
+    """Run commands as a new user with uv at hand; the cache of packages is shared."""
+    (scratch / "bin").mkdir()
+    (scratch / "bin" / "uv").symlink_to(TOOLS / "uv")
+    variables = environment | {
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv")),
+        "PATH": f"{scratch / 'bin'}{os.pathsep}{environment['PATH']}",
+    }
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def user(*command, cwd, check=True, **more):
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env=variables | more,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return user
+
+
+@pytest.fixture(scope="session")
+def living(bake, scratch, user, git) -> Path:
+    """The default project, set up, reproduced, committed and pushed; read it, do not change it."""
+    project = scratch / "a life" / "promotion_ranker"
+    shutil.copytree(bake(), project, symlinks=True)
+    user("make", "setup", cwd=project)
+    user("make", "reproduce", cwd=project)
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--no-verify", "--message", "Reproduce")
+    user(*DVC, "push", "--quiet", cwd=project)
+    return project

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TOOLS
+from conftest import DVC, PYTHON, ROOT, copy
 from test_render import HOSTILE, VARIATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
-PYTHON = ("uv", "run", "--frozen", "--quiet", "python")
-DVC = (*PYTHON[:-1], "dvc")
 OUTPUTS = ("data/raw", "data/features", "models", "reports")
 
 
@@ -28,51 +26,6 @@ def digests(project):
         for path in paths
         if path.name != ".gitkeep"
     }
-
-
-def copy(project, target):
-    """Copy a project to change it; its environment is made anew by the first command."""
-    ignored = shutil.ignore_patterns(".venv")
-    return Path(shutil.copytree(project, target, symlinks=True, ignore=ignored))
-
-
-@pytest.fixture(scope="session")
-def user(environment, scratch):
-    """Run commands as a new user with uv at hand; the cache of packages is shared."""
-    caches = {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))}
-    variables = environment | caches | {"PATH": f"{TOOLS}{os.pathsep}{environment['PATH']}"}
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    (scratch / "bin").mkdir(exist_ok=True)
-    (scratch / "bin" / "uv").symlink_to(TOOLS / "uv")
-    variables["PATH"] = f"{scratch / 'bin'}{os.pathsep}{environment['PATH']}"
-
-    def user(*command, cwd, check=True, **more):
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            env=variables | more,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if check and done.returncode:
-            pytest.fail(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
-
-    return user
-
-
-@pytest.fixture(scope="session")
-def living(bake, scratch, user, git) -> Path:
-    """The default project, set up, reproduced, committed and pushed; read it, do not change it."""
-    project = scratch / "a life" / "promotion_ranker"
-    shutil.copytree(bake(), project, symlinks=True)
-    user("make", "setup", cwd=project)
-    user("make", "reproduce", cwd=project)
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--no-verify", "--message", "Reproduce")
-    user(*DVC, "push", "--quiet", cwd=project)
-    return project
 
 
 def test_setup_can_be_repeated_and_leaves_the_tree_clean(living, user, git):
@@ -316,6 +269,9 @@ def test_two_commands_on_a_fresh_machine(template, tmp_path_factory):
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "model_over_best_single" in done.stdout
+    assert re.search(
+        r"What the service would show to player 42:(\n.+){13}\nThe newest event", done.stdout
+    )
     report = re.search(r"The report: file://(.*)", done.stdout)
     assert report
     assert Path(report[1]).read_text().count("data:image/png") >= 5
