@@ -28,12 +28,13 @@ def main() -> None:
     variables = os.environ | {"PORT": str(port)}
     with subprocess.Popen(command, cwd=project, env=variables, **quiet) as service:
         try:
-            print(table(ask(port, player), labels(project), player))
+            answer = ask(port, player)
         except OSError as error:
             service.terminate()
             sys.exit(f"ERROR: the service does not answer ({error}): {service.communicate()[1]}")
         finally:
             service.terminate()
+    print(table(answer, labels(project), player))
 
 
 def ask(port: int, player: int) -> dict:
