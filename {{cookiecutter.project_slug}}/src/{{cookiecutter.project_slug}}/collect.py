@@ -1,5 +1,6 @@
 """Stage collect: snapshot the source's tables up to collect.until, if they keep the contract."""
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def snapshot(parameters: Params, folder: Path) -> None:
             new.mkdir()
             for name in contract.TABLES:
                 query = f"SELECT * FROM {name} ORDER BY ALL"
-                tables.write(connection, query, new / f"{name}.parquet")
+                tables.write_sorted(connection, query, new / f"{name}.parquet")
 
 
 def _source(parameters: Params) -> Iterator[tuple[str, Iterable[pd.DataFrame]]]:
@@ -43,8 +44,8 @@ def _source(parameters: Params) -> Iterator[tuple[str, Iterable[pd.DataFrame]]]:
         return
     if parameters.simulate is None:
         raise StageError("params.yaml: the simulator needs the section simulate")
-    from . import simulate  # only here: the module goes when you bring your own data
-
+    # only here, by name: the module goes when you bring your own data
+    simulate = importlib.import_module(".simulate", __package__)
     promotions = pd.read_csv(tables.REFERENCE / "promotions.csv")
     world = simulate.tables(parameters.simulate, parameters.collect.cutoff, promotions)
     yield from ((name, [table]) for name, table in world.items())

@@ -1,7 +1,6 @@
 """Stage evaluate: judge the served model on the newest examples, an interval on every figure."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from .stage import StageError, progress, replacing
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
 BINS = 10
-Estimator = Callable[[np.ndarray], np.ndarray]
 
 
 def main() -> None:
@@ -44,6 +42,7 @@ def main() -> None:
         slices.to_csv(folder / "slices.csv", index=False, float_format="%.6g")
         if chosen:
             choices(chosen).to_csv(folder / "choices.csv", index=False)
+    print(summary(metrics))
 
 
 def error_terms(
@@ -83,12 +82,11 @@ def measure(terms: dict[str, np.ndarray], holdout: Examples, evaluate: Evaluate)
 def resample(sums: np.ndarray, evaluate: Evaluate) -> np.ndarray:
     """Bootstrap: sums (resamples, j) over entities (g, j) drawn with replacement."""
     random, count = np.random.default_rng(evaluate.seed), len(sums)
-    return np.array(
-        [
-            np.bincount(random.integers(0, count, count), minlength=count) @ sums
-            for _ in progress(range(evaluate.resamples), desc="bootstrap")
-        ]
-    )
+    drawn = np.empty((evaluate.resamples, sums.shape[1]))
+    for row in progress(drawn, desc="bootstrap"):
+        times = np.bincount(random.integers(0, count, count), minlength=count)
+        np.einsum("i,ij->j", times, sums, out=row)  # not @: its last bits depend on the machine
+    return drawn
 
 
 def errors(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -159,6 +157,16 @@ def choices(chosen: dict[str, np.ndarray]) -> pd.DataFrame:
     }
     frame = pd.DataFrame(shares).fillna(0.0).map(_round)
     return frame.rename_axis("action_id").reset_index()
+
+
+def summary(metrics: dict) -> str:
+    """The metrics as lines of text: name, value and interval."""
+    lines = []
+    for group in ("error", "policy"):
+        for name, interval in metrics.get(group, {}).items():
+            ends = ("?" if end is None else f"{end:.3g}" for end in interval.values())
+            lines.append("  {:26}{:>8}   ({} to {})".format(name, *ends))
+    return "\n".join(lines)
 
 
 def _round(number: float) -> float | None:

@@ -36,7 +36,7 @@ def compute(parameters: Params, raw: Path, offline: Path | None, online: Path) -
                 with replacing(offline) as new:
                     files = f"'{folder}/offline-*.parquet'"
                     query = f"SELECT * FROM {files} ORDER BY moment, example_id"
-                    tables.write(connection, query, new)
+                    tables.write_sorted(connection, query, new)
             with replacing(online) as new:
                 cutoff = parameters.collect.cutoff.isoformat()
                 encoding = schema.encoding(TASK.features)

@@ -17,7 +17,7 @@ def choose(model: Model, baseline: Baseline, holdout: Examples) -> dict[str, np.
     """The action (n,) that each policy would show in each example; for random, what was shown."""
     entities = holdout.inputs[:, : -baseline.inputs.shape[1]]
     ranked = model.predict_all(entities, baseline.inputs).argmax(axis=1)
-    best = baseline.action_ids[baseline.means.argmax()]
+    best = baseline.action_ids[np.argmax(baseline.means)]
     return {
         RANDOM: holdout.action_id,
         BEST_SINGLE: np.full(len(holdout), best),

@@ -21,10 +21,10 @@ ROWS_SHOWN = 5
 
 @contextmanager
 def connect(engine: Engine) -> Generator[duckdb.DuckDBPyConnection]:
-    """Open a scratch database that spills to disk above the memory limit, and remove it."""
+    """Open a scratch database in memory that spills to disk above the memory limit."""
     with tempfile.TemporaryDirectory(prefix="duckdb-") as folder:
         connection = duckdb.connect(
-            Path(folder, "scratch.duckdb"),
+            ":memory:",
             config={
                 "threads": engine.threads,
                 "memory_limit": engine.memory_limit,
@@ -145,7 +145,15 @@ def _violations(
 
 
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """Write the result of a query as Parquet; ordered rows give the same bytes every time."""
+    """Write the result of a query as Parquet, in any order of rows."""
+    connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
+
+
+def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    """Write the result of an ordered query as Parquet: the same rows give the same bytes.
+
+    By way of a table, as the bytes would else depend on the chunks in which the rows arrive.
+    """
     connection.execute(f"CREATE OR REPLACE TABLE written AS {query}")
     file = _escape(path)
     connection.execute(f"COPY written TO '{file}' (FORMAT parquet, COMPRESSION zstd)")

@@ -1,0 +1,1 @@
+SELECT * FROM visits WHERE seen_at < :until
