@@ -68,7 +68,7 @@ class Server:
 
     def metric(self, name):
         lines = self.raw("GET", "/metrics")[2].decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if re.match(rf"{name}[ {{]", line))
+        return sum(float(line.split()[-1]) for line in lines if re.match(name + "[ {]", line))
 
     def log(self):
         """The lines of the prediction log; a line is written after the answer is sent."""

@@ -180,7 +180,7 @@ def test_the_log_has_one_line_a_ranking_with_the_allowed_fields(service):
 
 
 def test_the_process_holds_none_of_the_pipelines_libraries(service):
-    code = f"import sys, {PACKAGE}.serve; print(*{{n.split('.')[0] for n in sys.modules}})"
+    code = f"import sys, {PACKAGE}.serve; print(*(n.split('.')[0] for n in sys.modules))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     loaded = set(output.split())
     assert "onnxruntime" in loaded
