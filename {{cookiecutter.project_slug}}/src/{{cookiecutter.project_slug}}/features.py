@@ -16,7 +16,7 @@ from .stage import StageError, replacing
 from .store import ONLINE
 
 DEFINITION = Path(__file__).with_name("features.sql")
-VECTORS = 50  # rows at a time into the store, in DuckDB's vectors of 2048
+ROWS = 100_000  # at a time into the store
 
 
 def main() -> None:
@@ -114,12 +114,17 @@ def _online_rows(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     selected = ", ".join(schema.encoded(TASK.features))
     connection.execute(
-        f"SELECT entity_id, epoch_us(known_until) AS known_until, {selected} "
+        f"CREATE OR REPLACE TABLE online AS SELECT entity_id, epoch_us(known_until), {selected} "
         f"FROM '{folder}/online-*.parquet' ORDER BY entity_id"
     )
-    while len(chunk := connection.fetch_df_chunk(VECTORS)):
-        ids, known_until = chunk.pop("entity_id"), chunk.pop("known_until")
-        yield ids.to_numpy(), known_until.to_numpy(), chunk.to_numpy(np.float32)
+    first = 0
+    while True:
+        chunk = f"SELECT * FROM online WHERE rowid BETWEEN {first} AND {first + ROWS - 1}"
+        ids, known_until, *features = connection.execute(chunk).fetchnumpy().values()
+        if not len(ids):
+            return
+        yield np.asarray(ids), np.asarray(known_until), np.column_stack(features)
+        first += ROWS
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import numpy as np
 from . import model, schema, store
 from .contract import TASK
 from .errors import StageError
-from .messages import ACTION, ACTIONS, RefusedError
 from .model import Model
 from .schema import Row
+from .serving.messages import ACTION, ACTIONS, RefusedError
 from .store import LiveStore
 
 LARGEST = float(np.finfo(np.float32).max)

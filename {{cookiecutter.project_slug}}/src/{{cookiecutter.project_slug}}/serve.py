@@ -14,7 +14,7 @@ import uvicorn
 from . import params
 from .errors import StageError
 from .ranking import Ranker
-from .service import Service
+from .serving.service import Service
 
 
 def create() -> Service:

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from .. import journal
-from ..journal import Journal
+from ..serving import journal
+from ..serving.journal import Journal
 
 RECORD = {"time": "now", "entity_id": 7, "features": {"a": math.nan}, "secret": "no"}
 

@@ -16,11 +16,12 @@ import time
 
 import pytest
 
-from .. import features, model, params, serve, state, store
+from .. import features, model, params, serve, store
 from ..contract import TASK
 from ..errors import StageError
-from ..messages import Ranking
 from ..ranking import Ranker
+from ..serving import state
+from ..serving.messages import Ranking
 from .conftest import PACKAGE
 from .server import refusal, serving, settings
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 
+from ..ranking import Ranker
 from . import metrics
 from .messages import Answer, RefusedError
-from .ranking import Ranker
 
 DAY = 86_400
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

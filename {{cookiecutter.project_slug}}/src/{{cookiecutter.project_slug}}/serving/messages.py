@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from .contract import TABLES, TASK
-from .schema import Row
+from ..contract import TABLES, TASK
+from ..schema import Row
 
 ENTITY = TASK.entity_id
 ACTION = TASK.choice.key if TASK.choice else None

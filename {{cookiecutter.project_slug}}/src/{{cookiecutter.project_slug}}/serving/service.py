@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from ..contract import TASK
+from ..params import Serve
+from ..ranking import Ranker, Ranking
 from . import metrics, pages, state
-from .contract import TASK
 from .journal import Journal
 from .messages import (
     ACTION,
@@ -25,8 +27,6 @@ from .messages import (
     RefusedError,
     parse,
 )
-from .params import Serve
-from .ranking import Ranker, Ranking
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

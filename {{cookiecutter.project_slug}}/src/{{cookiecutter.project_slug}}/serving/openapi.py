@@ -6,7 +6,7 @@ from pydantic.json_schema import models_json_schema
 
 from .messages import ENTITY, Predict, Rank, Ranking, Refusal
 
-TITLE = (__package__ or "").replace("_", " ")
+TITLE = __name__.split(".")[0].replace("_", " ")
 JSON = "application/json"
 REFUSALS = {
     400: "the body is not JSON",
