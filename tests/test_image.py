@@ -44,23 +44,23 @@ def run(*command, check=True, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def settings(tmp_path_factory):
     """What the engine needs where there is no daemon, no registry and no right to raise limits."""
     folder = tmp_path_factory.mktemp("engine")
-    settings = folder / "containers.conf"
-    settings.write_text(
+    file = folder / "containers.conf"
+    file.write_text(
         '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=4096:4096"]\n'
         '[engine]\nruntime="runc"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n'
     )
-    return os.environ | {"CONTAINERS_CONF": str(settings)}
+    return os.environ | {"CONTAINERS_CONF": str(file)}
 
 
 @pytest.fixture(scope="module")
-def engine(environment):
+def engine(settings):
     """The engine, tried by a question; without one, skip, or fail where one is required."""
     for name, helper in (("docker", "docker"), ("podman", "runc")):
         here = shutil.which(name) and shutil.which(helper)
-        if here and not run(name, "ps", env=environment, check=False).returncode:
+        if here and not run(name, "ps", env=settings, check=False).returncode:
             return name
     message = "there is no engine: install podman and runc"
     if os.environ.get("CI"):
@@ -69,18 +69,18 @@ def engine(environment):
 
 
 @pytest.fixture(scope="module")
-def variables(engine, environment, tmp_path_factory):
+def variables(engine, settings, tmp_path_factory):
     """The build's variables, with a base image that needs no registry."""
     name = os.environ.get("CD4ML_BASE_IMAGE")
     flags = ["--network=host"]
     if not name:
         name, tar = "localhost/cd4ml-base:test", tmp_path_factory.mktemp("base") / "base.tar"
         base_image.make(tar)
-        run(engine, "import", "--change", 'CMD ["python3"]', tar, name, env=environment)
+        run(engine, "import", "--change", 'CMD ["python3"]', tar, name, env=settings)
         tar.unlink()
     if engine == "podman":
         flags += ["--isolation=chroot", "--pull=never"]
-    return environment | {"PYTHON_IMAGE": name, "BUILD_FLAGS": " ".join(flags)}
+    return settings | {"PYTHON_IMAGE": name, "BUILD_FLAGS": " ".join(flags)}
 
 
 @pytest.fixture(scope="module")
