@@ -304,6 +304,9 @@ def test_make_it_yours(living, user, tmp_path):
     metrics = json.loads((project / "reports/metrics.json").read_text())
     assert "policy" not in metrics
     assert metrics["error"]["model_rmse"]["value"] < metrics["error"]["baseline_rmse"]["value"]
+    assert (
+        "ranks with model" in user(*PYTHON, "-m", "promotion_ranker.selfcheck", cwd=project).stdout
+    )
     report = (project / "reports/report.html").read_text()
     assert "What is a ranking worth?" not in report
     assert "Can the predictions be believed?" in report
