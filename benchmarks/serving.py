@@ -63,7 +63,7 @@ async def app(scope, receive, send):
 """
 ECHO = f"""
 import uvicorn
-from promotion_ranker.messages import Answer, Rank, parse
+from promotion_ranker.serving.messages import Answer, Rank, parse
 from promotion_ranker.serve import create
 app = create()
 def echo(body):
@@ -136,6 +136,8 @@ def running(code: str, python: Path) -> Iterator[int]:
     )
     try:
         for _ in range(1000):
+            if process.poll() is not None:
+                raise SystemExit(f"the application ended at once: {code}")
             try:
                 body = b'{"player_id": 1}'
                 urllib.request.urlopen(f"http://127.0.0.1:{PORT}/rank", body).close()
