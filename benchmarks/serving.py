@@ -43,7 +43,7 @@ with store.Store(store.ONLINE) as old:
     encoding, cutoff = old.meta["features"], old.meta["cutoff"]
 chosen = np.random.default_rng(7).integers(0, len(ids), {PLAYERS})
 store.build("new", encoding, cutoff, [(np.arange({PLAYERS}), known_until[chosen], rows[chosen])])
-store.swap(store.Path("new"), store.ONLINE)
+store.Path("new").replace(store.ONLINE)
 import duckdb
 import pandas as pd
 frame = pd.DataFrame(rows[chosen], columns=list(encoding)).rename_axis("entity_id").reset_index()
@@ -254,6 +254,8 @@ def soak(python: Path, minutes: int) -> None:
 
 def main() -> None:
     """Make the large world in a copy, then measure."""
+    if not shutil.which("wrk"):
+        raise SystemExit("ERROR: the load comes from wrk: install it, for example by apt-get")
     project = Path(sys.argv[1]).resolve()
     python = project / ".venv/bin/python"
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """What the tests share: a clean copy of the template, a new user, and renders made once."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -153,30 +154,16 @@ def copy(project, target):
 
 
 @pytest.fixture(scope="session")
-def user(environment, scratch) -> Run:
+def user(run, environment, scratch) -> Run:
     """Run commands as a new user with uv at hand; the cache of packages is shared."""
     (scratch / "bin").mkdir()
     (scratch / "bin" / "uv").symlink_to(TOOLS / "uv")
-    variables = environment | {
-        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv")),
-        "PATH": f"{scratch / 'bin'}{os.pathsep}{environment['PATH']}",
-    }
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
-
-    def user(*command, cwd, check=True, **more):
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            env=variables | more,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if check and done.returncode:
-            pytest.fail(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
-
-    return user
+    return functools.partial(
+        run,
+        UV_CACHE_DIR=os.environ.get("UV_CACHE_DIR", Path.home() / ".cache/uv"),
+        PATH=f"{scratch / 'bin'}{os.pathsep}{environment['PATH']}",
+        PYTHONDONTWRITEBYTECODE=None,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -186,8 +186,3 @@ def build(
         transaction.put(META, json.dumps(meta).encode())
     environment.sync(True)
     environment.close()
-
-
-def swap(new: Path, path: Path) -> None:
-    """Put a new store in the place of the old one; who has the old one open goes on reading it."""
-    new.replace(path)

@@ -352,7 +352,7 @@ def test_a_swap_under_load_fails_no_request_and_a_bad_one_leaves_the_old(copy):
         new = newer_features(copy)
         half = copy / "half.lmdb"
         half.write_bytes(new.read_bytes()[:8192])
-        store.swap(half, features.ONLINE)
+        half.replace(features.ONLINE)
         time.sleep(1.3)
         assert "online.lmdb" in server.get("/readyz")[1]["warning"]
         assert server.metric("features_refused") == 1
@@ -360,7 +360,7 @@ def test_a_swap_under_load_fails_no_request_and_a_bad_one_leaves_the_old(copy):
         features.ONLINE.unlink()
         time.sleep(1.1)
         assert server.post("/rank", {"player_id": PLAYER})[1]["ranking"] == before
-        store.swap(new, features.ONLINE)
+        new.replace(features.ONLINE)
         time.sleep(1.3)
         assert server.get("/readyz")[1]["warning"] is None
         after = server.post("/rank", {"player_id": PLAYER})[1]["ranking"]

@@ -47,7 +47,7 @@ def test_a_swap_leaves_open_readers_alone_and_serves_the_next(tmp_path):
     old = build(tmp_path / "store")
     with Store(tmp_path / "store") as reader:
         new = build(tmp_path / "new", offset=100)
-        store.swap(tmp_path / "new", tmp_path / "store")
+        (tmp_path / "new").replace(tmp_path / "store")
         assert reader.get([1])[0].tolist() == [old[1].tolist()]
     with Store(tmp_path / "store") as reader:
         assert reader.get([1])[0].tolist() == [new[1].tolist()]
@@ -67,11 +67,11 @@ def test_a_live_store_follows_swaps_and_survives_bad_ones(tmp_path, monkeypatch)
     path.touch()
     assert (first(), live.error) == (old[1].tolist(), None)
     (tmp_path / "half").write_bytes(path.read_bytes()[:8192])
-    store.swap(tmp_path / "half", path)
+    (tmp_path / "half").replace(path)
     assert first() == old[1].tolist()
     assert "missing or damaged" in str(live.error)
     new = build(tmp_path / "new", offset=100)
-    store.swap(tmp_path / "new", path)
+    (tmp_path / "new").replace(path)
     assert (first(), live.error) == (new[1].tolist(), None)
     path.unlink()
     assert first() == new[1].tolist()
