@@ -228,7 +228,7 @@ def test_files_that_dvc_lock_does_not_name_stop_the_build(living, image, variabl
     copy = shutil.copytree(living, tmp_path / "copy", ignore=ignored)
     with (copy / path).open("ab") as file:
         file.write(b" ")
-    command = [living / ".venv/bin/python", "-m", "delivery.image"]
+    command = [living / ".venv/bin/python", "-m", "delivery", "image"]
     done = run(*command, cwd=copy, env=variables | {"IMAGE": "localhost/no:1"}, check=False)
     assert done.returncode == 1
     assert "but dvc.lock says" in done.stdout + done.stderr
@@ -242,14 +242,14 @@ def test_the_same_commit_gives_the_same_digest(living, engine, image, variables)
         name = f"localhost/cd4ml-test:again{number}"
         flags = variables["BUILD_FLAGS"] + " --format=oci --timestamp=0 --no-cache"
         given = variables | {"IMAGE": name, "BUILD_FLAGS": flags}
-        run(living / ".venv/bin/python", "-m", "delivery.image", cwd=living, env=given)
+        run(living / ".venv/bin/python", "-m", "delivery", "image", cwd=living, env=given)
         digests.add(inspect(engine, name, variables, ".Digest"))
         run(engine, "rmi", "--force", name, env=variables)
     assert len(digests) == 1
 
 
 def test_without_an_engine_the_command_says_what_to_install(living, tmp_path):
-    command = [living / ".venv/bin/python", "-m", "delivery.image"]
+    command = [living / ".venv/bin/python", "-m", "delivery", "image"]
     done = run(*command, cwd=living, env=os.environ | {"PATH": str(tmp_path)}, check=False)
     assert done.returncode == 2
     assert done.stderr == (

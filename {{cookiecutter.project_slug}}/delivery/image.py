@@ -8,37 +8,43 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import yaml
 
+from . import DeliveryError
+from .git import git
+
 HINT = "`make reproduce` or `dvc pull`, then commit dvc.lock"
 
 
-def main() -> int:
-    """Build; 0 done, 1 the build says no, 2 the set-up is incomplete."""
-    if not (engine := find_engine()):
-        return _complain("there is no engine: install podman, docker (and start it) or buildah")
-    if not (facts := read_facts()):
-        return _complain(f"dvc.lock does not name the model and the features: {HINT}")
-    result = subprocess.run(command(engine, facts), env=os.environ | {"DOCKER_BUILDKIT": "1"})
-    return 1 if result.returncode else 0
+def build(arguments: list[str]) -> int:
+    """Build the service's image with docker, podman or buildah, whichever is there."""
+    words = command(find_engine(), read_facts())
+    return 1 if subprocess.run(words, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode else 0
 
 
-def find_engine() -> str | None:
-    """The first engine that answers; a docker without its daemon does not."""
+def find_engine() -> str:
+    """The first engine that answers; a docker without its daemon does not.
+
+    Raises:
+        DeliveryError: none answers.
+    """
     for name in ("docker", "podman", "buildah"):
         if shutil.which(name):
             answer = subprocess.run([name, "info"], capture_output=True)
             if not answer.returncode and b"ERROR: " not in answer.stderr:
                 return name
-    return None
+    raise DeliveryError("there is no engine: install podman, docker (and start it) or buildah", 2)
 
 
 def read_facts() -> dict[str, str]:
-    """What the image is made of: the build's arguments; none if dvc.lock does not say."""
+    """What the image is made of: the build's arguments.
+
+    Raises:
+        DeliveryError: dvc.lock does not name it.
+    """
     lock = Path("dvc.lock")
     stages = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
@@ -50,13 +56,18 @@ def read_facts() -> dict[str, str]:
             "GIT_REVISION": revision(),
         }
     except KeyError:
-        return {}
+        raise DeliveryError(
+            f"dvc.lock does not name the model and the features: {HINT}", 2
+        ) from None
 
 
 def revision() -> str:
     """The commit, with a mark if the tree is not that of the commit."""
-    head = _git("rev-parse", "HEAD") or "unknown"
-    return f"{head}-changed" if _git("status", "--porcelain", "--untracked-files=no") else head
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-changed" if changed else "")
+    except DeliveryError:  # no repository, or no commit yet
+        return "unknown"
 
 
 def command(engine: str, facts: dict[str, str]) -> list[str]:
@@ -74,17 +85,3 @@ def command(engine: str, facts: dict[str, str]) -> list[str]:
     for key, value in given.items():
         words += ["--build-arg", f"{key}={value}"]
     return [*words, *shlex.split(os.environ.get("BUILD_FLAGS", "")), "."]
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def _complain(sentence: str) -> int:
-    print(f"ERROR: {sentence}", file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
