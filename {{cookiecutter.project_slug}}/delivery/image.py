@@ -56,9 +56,8 @@ def read_facts() -> dict[str, str]:
             "GIT_REVISION": revision(),
         }
     except KeyError:
-        raise DeliveryError(
-            f"dvc.lock does not name the model and the features: {HINT}", 2
-        ) from None
+        sentence = f"dvc.lock does not name the model and the features: {HINT}"
+        raise DeliveryError(sentence, 2) from None
 
 
 def revision() -> str:
