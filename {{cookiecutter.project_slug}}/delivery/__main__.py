@@ -8,6 +8,7 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
+    "gate": "gate.show",
     "image": "image.build",
 }
 

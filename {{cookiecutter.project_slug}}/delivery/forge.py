@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 60
 class _Stay(urllib.request.HTTPRedirectHandler):
     """Follow no redirect: the token is for one host."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from ..context import Context, find_base
+from ..context import Context, Event, find_base
 from ..forge import Forge, cut, mine, token
 
 VARIABLE = "TF_BUILD"
@@ -15,7 +15,7 @@ LIMIT = 150_000
 DESCRIPTION_LIMIT = 4_000  # of a pull request
 MERMAID = False
 VERSION = {"api-version": "7.1"}
-EVENTS = {
+EVENTS: dict[str, Event] = {
     "PullRequest": "pull_request",
     "IndividualCI": "push",
     "BatchedCI": "push",
@@ -27,7 +27,7 @@ def read(environment: Mapping[str, str]) -> Context:
     """The variables are those that every step has; SYSTEM_ACCESSTOKEN must be handed to it."""
     ref = environment["BUILD_SOURCEBRANCH"]
     number = environment.get("SYSTEM_PULLREQUEST_PULLREQUESTID")
-    event = EVENTS.get(environment.get("BUILD_REASON", ""), "manual")
+    event: Event = EVENTS.get(environment.get("BUILD_REASON", ""), "manual")
     tag = ref.removeprefix("refs/tags/") if ref.startswith("refs/tags/") else ""
     if tag and event == "push":
         event = "tag"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..context import Context, find_base
+from ..context import Context, Event, find_base
 from ..forge import Forge, mine, token
 
 VARIABLE = "GITHUB_ACTIONS"
 LIMIT = 65_536
 MERMAID = True
-EVENTS = {
+EVENTS: dict[str, Event] = {
     "pull_request": "pull_request",
     "push": "push",
     "schedule": "schedule",
@@ -25,7 +25,7 @@ def read(environment: Mapping[str, str]) -> Context:
     payload = json.loads(Path(environment["GITHUB_EVENT_PATH"]).read_text())
     change: dict[str, Any] = payload.get("pull_request") or {}
     is_tag = environment.get("GITHUB_REF_TYPE") == "tag"
-    event = EVENTS.get(environment["GITHUB_EVENT_NAME"], "manual")
+    event: Event = EVENTS.get(environment["GITHUB_EVENT_NAME"], "manual")
     if is_tag and event == "push":
         event = "tag"
     source = change["head"]["repo"] if change else None  # none when the fork was deleted

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ..context import Context, find_base
+from ..context import Context, Event, find_base
 from ..forge import Forge, mine, token
 
 VARIABLE = "GITLAB_CI"
 LIMIT = 1_000_000
 MERMAID = True
-EVENTS = {
+EVENTS: dict[str, Event] = {
     "merge_request_event": "pull_request",
     "push": "push",
     "schedule": "schedule",
@@ -22,7 +22,7 @@ def read(environment: Mapping[str, str]) -> Context:
     """A pipeline of a merge request from a fork runs in the fork, or in the target's project."""
     number = environment.get("CI_MERGE_REQUEST_IID")
     tag = environment.get("CI_COMMIT_TAG", "")
-    event = EVENTS.get(environment.get("CI_PIPELINE_SOURCE", ""), "manual")
+    event: Event = EVENTS.get(environment.get("CI_PIPELINE_SOURCE", ""), "manual")
     if tag and event == "push":
         event = "tag"
     target = (
