@@ -10,6 +10,8 @@ from . import DeliveryError
 VERBS = {
     "gate": "gate.show",
     "image": "image.build",
+    "notebooks": "notebooks.review",
+    "report": "report.write",
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import DeliveryError, providers, revision
+from . import DeliveryError, providers, revision, rivals
 from .champion import MODELS, open_model
 
 METRICS = "reports/metrics.json"
@@ -46,18 +46,20 @@ class Verdict:
 
 
 def show(arguments: list[str]) -> int:
-    """Say whether this model may replace main's: promote, block, or needs a person."""
-    verdict = judge(providers.context().base, "main")
+    """Say whether this model may take the other's place: promote, block, or needs a person."""
+    others, _ = rivals.find(providers.context())
+    verdict = judge(others)
     print(verdict)
     return 1 if verdict.broken_floors else 0
 
 
-def judge(champion: str | None, name: str) -> Verdict:
-    """The verdict on the model that lies here, against that of a commit that is called `name`."""
+def judge(others: dict[str, str]) -> Verdict:
+    """The verdict on the model that lies here, against that of the last of some commits by name."""
     settings = load("params").load().gate
     broken = tuple(find_broken(settings.floors, read_metrics()))
+    name, commit = [*others.items(), ("main", None)][max(0, len(others) - 1)]
     try:
-        verdict = _compare(champion, name, settings)
+        verdict = _compare(commit, name, settings)
     except DeliveryError as hindrance:
         verdict = Verdict("needs a person", f"no comparison with {name}: {hindrance}")
     if broken:
