@@ -1,13 +1,11 @@
 """What a change does to the model, for a person with two minutes: report.md and report.html."""
 
 import os
-import sys
 from pathlib import Path
 
-from . import DeliveryError, facts, gate, page, plots, providers, revision, rivals
+from . import facts, gate, page, plots, providers, revision, rivals
 from .context import Context
 from .facts import Facts
-from .forge import cut
 from .gate import Verdict
 from .plots import Plot
 
@@ -37,21 +35,9 @@ def write(arguments: list[str]) -> int:
     if context.summary:
         with context.summary.open("a") as summary:
             summary.write(text)
-    tell(context, text)
+    providers.tell(context, text)
     print(f"{FOLDER / 'report.html'}: {verdict}")
     return 1 if verdict.broken_floors else 0
-
-
-def tell(context: Context, text: str) -> None:
-    """Put the text under the pull request; what hinders that is a warning: the files are there."""
-    if context.fork:
-        print("no comment: a fork has no token; see the artifacts of this run", file=sys.stderr)
-    elif context.pull_request:
-        provider = providers.find()
-        try:
-            print(provider.comment(context, cut(text, provider.LIMIT)))
-        except DeliveryError as hindrance:
-            print(f"WARNING: no comment: {hindrance}", file=sys.stderr)
 
 
 def compose(context: Context, others: dict[str, str], remarks: list[str]) -> list[str | Plot]:
