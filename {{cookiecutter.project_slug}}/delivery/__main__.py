@@ -8,7 +8,10 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
+    "check": "check.check",
+    "reproduce": "reproduce.reproduce",
     "gate": "gate.show",
+    "login": "identity.login",
     "image": "image.build",
 }
 
