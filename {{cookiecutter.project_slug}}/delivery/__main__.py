@@ -8,7 +8,11 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
-    "image": "image.build",
+    "image": "publish.image",
+    "deploy": "release.deploy",
+    "rollback": "release.rollback",
+    "status": "release.status",
+    "review-app": "review.review_app",
 }
 
 
