@@ -82,7 +82,7 @@ def resolve(version: str, environment: Environment) -> Deployed:
     """
     try:
         revision = git(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{version}^{{commit}}"
+            "rev-parse", "--verify", "--quiet", "--end-of-options", version + "^{commit}"
         )
     except DeliveryError:
         sentence = f"git knows no version {version}: `git fetch --tags`, or mend its name"
@@ -174,6 +174,7 @@ def table(rows: list[dict]) -> str:
     shown = [[str(row[name]).removeprefix("sha256:")[:20] for name in COLUMNS] for row in rows]
     for line, row in zip(shown, rows, strict=True):
         line[2:5] = [text[:12] for text in line[2:5]]
+        line[6] = line[6][:16]
         share = f" ({row['share']} %)" if row["share"] < 100 else ""
         line[0] += share
         line += [row["health"], row["url"]]
@@ -191,5 +192,5 @@ def who() -> str:
 
 
 def now() -> str:
-    """This second in UTC, as ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """This moment in UTC, as ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -54,15 +54,20 @@ class Deployed:
     url: str
     share: int = 100  # percent of the requests; less than 100 is a canary
 
+    @property
+    def stamp(self) -> str:
+        """Its moment as digits, to name what runs it."""
+        return "".join(filter(str.isdigit, self.when[:23]))
+
     def labels(self) -> dict[str, str]:
         """Its facts as labels of a container or annotations of a pod."""
         return {f"{PREFIX}{name}": str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def read(cls, labels: dict[str, str]) -> Self:
-        """The facts that `labels` wrote; KeyError when they are not ours."""
-        facts = {field.name: labels[f"{PREFIX}{field.name}"] for field in fields(cls)}
-        return cls(**facts | {"share": int(facts["share"])})
+        """The facts that `labels` wrote; what an older version did not write is empty."""
+        facts = {field.name: labels.get(f"{PREFIX}{field.name}", "") for field in fields(cls)}
+        return cls(**facts | {"share": int(facts["share"] or 100)})
 
 
 class Target(Protocol):
