@@ -261,7 +261,7 @@ def test_a_review_app_comes_up_twice_beside_main_and_goes_twice(world):
     world.deploy("v1")
     first = world.verb("review-app", "up", "--number", "42")
     assert "http://review-42.localhost" in first
-    assert "serves already" in world.verb("review-app", "up", PULL_REQUEST="42")
+    assert "serves already" in world.verb("review-app", "up", "--number=42")
     assert world.ask("review-42") == revision(world, "v2")
     assert world.ask("staging") == revision(world, "v1")
     world.verb("review-app", "up", "--number", "7", "--version", "v1")
@@ -269,8 +269,8 @@ def test_a_review_app_comes_up_twice_beside_main_and_goes_twice(world):
         world.verb("review-app", "down", "--number", "42")
         assert world.ask("review-42") is None
     assert [row["environment"] for row in world.table()] == ["review-7", "staging"]
-    assert "number of a pull request" in world.verb("review-app", "up", check=2)
-    assert "number of a pull request" in world.verb(
+    assert "that of a pull request" in world.verb("review-app", "up", check=2)
+    assert "that of a pull request" in world.verb(
         "review-app", "down", "--number", "4; rm", check=2
     )
 

@@ -8,11 +8,14 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
-    "image": "publish.image",
     "deploy": "release.deploy",
+    "gate": "gate.show",
+    "image": "publish.image",
+    "notebooks": "notebooks.review",
+    "report": "report.write",
+    "review-app": "review.review_app",
     "rollback": "release.rollback",
     "status": "release.status",
-    "review-app": "review.review_app",
 }
 
 

@@ -2,9 +2,8 @@
 
 import argparse
 import datetime
-import os
 
-from . import DeliveryError, environments, targets
+from . import DeliveryError, environments, providers, targets
 from .environments import REVIEW
 from .release import bring_up, resolve
 from .targets import Target
@@ -14,16 +13,18 @@ def review_app(arguments: list[str]) -> int:
     """Bring the service of a pull request up or down, or take down all that are old."""
     parser = argparse.ArgumentParser("review-app", description=review_app.__doc__)
     parser.add_argument("action", choices=["up", "down", "sweep"])
-    parser.add_argument("--number", default=os.environ.get("PULL_REQUEST", ""))
+    parser.add_argument("--number", help="of the pull request; default: this run's")
     parser.add_argument("--version", default="HEAD", help="a tag or a commit")
     options = parser.parse_args(arguments)
     target = targets.find()
     if options.action == "sweep":
         return sweep(target)
-    if not options.number.isdecimal():
-        sentence = f"--number is the number of a pull request, not {options.number or 'missing'}"
-        raise DeliveryError(sentence, 2)
-    environment = environments.find(f"{REVIEW}-{options.number}")
+    number = options.number or str(providers.context().pull_request or "")
+    if not number.isdecimal():
+        raise DeliveryError(
+            f"--number is that of a pull request, and it is {number or 'missing'}", 2
+        )
+    environment = environments.find(f"{REVIEW}-{number}")
     if options.action == "up":
         print(bring_up(target, environment, resolve(options.version, environment)))
     else:
