@@ -9,10 +9,16 @@ from . import DeliveryError
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
     "check": "check.check",
-    "reproduce": "reproduce.reproduce",
+    "deploy": "release.deploy",
     "gate": "gate.show",
+    "image": "publish.image",
     "login": "identity.login",
-    "image": "image.build",
+    "notebooks": "notebooks.review",
+    "report": "report.write",
+    "reproduce": "reproduce.reproduce",
+    "review-app": "review.review_app",
+    "rollback": "release.rollback",
+    "status": "release.status",
 }
 
 

@@ -41,7 +41,7 @@ class Context:
 def resolve(revision: str) -> str | None:
     """The commit that a revision names, if this clone has it."""
     try:
-        return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return git("rev-parse", "--verify", "--quiet", revision + "^{commit}")
     except DeliveryError:
         return None
 

@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import DeliveryError, providers, revision
+from . import DeliveryError, providers, revision, rivals
 from .champion import MODELS, open_model
 
 METRICS = "reports/metrics.json"
@@ -46,18 +47,20 @@ class Verdict:
 
 
 def show(arguments: list[str]) -> int:
-    """Say whether this model may replace main's: promote, block, or needs a person."""
-    verdict = judge(providers.context().base, "main")
+    """Say whether this model may take the other's place: promote, block, or needs a person."""
+    others, _ = rivals.find(providers.context())
+    verdict = judge(others)
     print(verdict)
     return 1 if verdict.broken_floors else 0
 
 
-def judge(champion: str | None, name: str) -> Verdict:
-    """The verdict on the model that lies here, against that of a commit that is called `name`."""
+def judge(others: dict[str, str]) -> Verdict:
+    """The verdict on the model that lies here, against that of the last of some commits by name."""
     settings = load("params").load().gate
     broken = tuple(find_broken(settings.floors, read_metrics()))
+    name, commit = [*others.items(), ("main", None)][max(0, len(others) - 1)]
     try:
-        verdict = _compare(champion, name, settings)
+        verdict = _compare(commit, name, settings)
     except DeliveryError as hindrance:
         verdict = Verdict("needs a person", f"no comparison with {name}: {hindrance}")
     if broken:
@@ -136,19 +139,33 @@ def measure(champion: Path, settings: Any) -> tuple[Gain, str]:
     examples, parameters = load("examples"), load("params").load()
     _, holdout = examples.read(parameters.engine).split(parameters.train.holdout)
     choosing = settings.metric == "policy" and load("contract").TASK.choice is not None
-    terms = _policy_terms if choosing else _error_terms
-    _, entity = np.unique(holdout.entity_id, return_inverse=True)
+    terms, figure, name = (
+        (_policy_terms, policy_gain, "the ranking's worth")
+        if choosing
+        else (_error_terms, error_gain, "the decrease of the error")
+    )
     both = np.column_stack([terms(folder, holdout) for folder in (champion, Path(MODELS))])
-    sums = np.stack([np.bincount(entity, column) for column in both.T], axis=1)
-    drawn = np.vstack([sums.sum(axis=0), load("evaluate").resample(sums, settings)])
-    if choosing:
-        gains = (drawn[:, 3] / drawn[:, 2]) / (drawn[:, 1] / drawn[:, 0]) - 1
-    else:
-        gains = 1 - np.sqrt(drawn[:, 3] / drawn[:, 1])
+    return bootstrap(both, holdout.entity_id, figure, settings), name
+
+
+def bootstrap(terms: np.ndarray, entity_id: np.ndarray, figure: Callable, settings: Any) -> Gain:
+    """The gain and its interval: terms (n, 4), the champion's two first; entities are drawn."""
+    _, entity = np.unique(entity_id, return_inverse=True)
+    sums = np.stack([np.bincount(entity, column) for column in terms.T], axis=1)
+    drawn = figure(load("evaluate").resample(sums, settings))
     tail = (1 - settings.confidence) / 2
-    low, high = np.nanquantile(gains[1:], [tail, 1 - tail])
-    figure = "the ranking's worth" if choosing else "the error's decrease"
-    return Gain(float(gains[0]), float(low), float(high), len(holdout)), figure
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [tail, 1 - tail])
+    return Gain(float(figure(sums.sum(axis=0))), float(low), float(high), len(terms))
+
+
+def policy_gain(sums: np.ndarray) -> np.ndarray:
+    """The share that the challenger's ranking earns more; sums (..., 4) of weights and rewards."""
+    return sums[..., 3] / sums[..., 2] / (sums[..., 1] / sums[..., 0]) - 1
+
+
+def error_gain(sums: np.ndarray) -> np.ndarray:
+    """The share by which the RMSE is less; sums (..., 4) of ones and squared errors."""
+    return 1 - np.sqrt(sums[..., 3] / sums[..., 1])
 
 
 def _policy_terms(folder: Path, holdout: Any) -> np.ndarray:

@@ -15,10 +15,12 @@ The first line of a text is a hidden marker, by which the comment or issue is fo
 import importlib
 import os
 import pkgutil
+import sys
 from types import ModuleType
 
 from .. import DeliveryError
 from ..context import Context, local
+from ..forge import cut
 
 
 def find() -> ModuleType:
@@ -38,3 +40,15 @@ def context() -> Context:
     """What this run delivers, on the provider or on somebody's machine."""
     provider = find()
     return provider.read(os.environ) if os.environ.get(provider.VARIABLE) else local()
+
+
+def tell(context: Context, text: str) -> None:
+    """Put a text under the pull request; what hinders that is a warning and no failure."""
+    provider = find()
+    if context.fork:
+        print("no comment: a fork has no token; see the artifacts of this run", file=sys.stderr)
+    elif context.pull_request:
+        try:
+            print(provider.comment(context, cut(text, provider.LIMIT)))
+        except DeliveryError as hindrance:
+            print(f"WARNING: no comment: {hindrance}", file=sys.stderr)

@@ -99,8 +99,8 @@ def pull_request(context: Context, branch: str, title: str, text: str, draft: bo
         forge.send("PATCH", f"{path}/{old['pullRequestId']}", body, **VERSION)
         return _page(context, old["pullRequestId"])
     main = forge.get(repository, **VERSION)["defaultBranch"]
-    body |= {"sourceRefName": source, "targetRefName": main, "isDraft": draft}
-    return _page(context, forge.send("POST", path, body, **VERSION)["pullRequestId"])
+    opened = body | {"sourceRefName": source, "targetRefName": main, "isDraft": draft}
+    return _page(context, forge.send("POST", path, opened, **VERSION)["pullRequestId"])
 
 
 def _page(context: Context, number: int | None) -> str:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..context import Context, find_base
+from ..context import Context, Event, find_base
 from ..forge import Forge, mine, token
 
 VARIABLE = "BITBUCKET_BUILD_NUMBER"
 LIMIT = 32_768
 MERMAID = False
+CUSTOM: dict[str, Event] = {"manual": "manual", "schedule": "schedule"}
 
 
 def read(environment: Mapping[str, str]) -> Context:
@@ -18,14 +19,14 @@ def read(environment: Mapping[str, str]) -> Context:
     A fork's pull request runs no pipeline here.
     """
     number, tag = environment.get("BITBUCKET_PR_ID"), environment.get("BITBUCKET_TAG", "")
-    event: Any = "pull_request" if number else "tag" if tag else "push"
+    pushed: Event = "pull_request" if number else "tag" if tag else "push"
     target = (
         environment.get("BITBUCKET_PR_DESTINATION_BRANCH", ""),
         environment.get("BITBUCKET_PR_DESTINATION_COMMIT", ""),
     )
     page = environment["BITBUCKET_GIT_HTTP_ORIGIN"]
     return Context(
-        environment.get("PIPELINE_EVENT") or event,
+        CUSTOM.get(environment.get("PIPELINE_EVENT", ""), pushed),
         environment["BITBUCKET_COMMIT"],
         find_base(*target),
         environment.get("BITBUCKET_BRANCH", ""),
