@@ -5,14 +5,13 @@ AWS_ROLE_ARN; AZURE_CLIENT_ID and AZURE_TENANT_ID; GOOGLE_IDENTITY_PROVIDER, the
 workload identity provider, say as whom. The rest is done by each cloud's own library.
 """
 
+import base64
 import json
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
 from . import DeliveryError, providers
-from .image import find_engine
 
 AWS = "sts.amazonaws.com"
 AZURE = "api://AzureADTokenExchange"
@@ -20,7 +19,7 @@ GOOGLE = "iam.googleapis.com"
 
 
 def login(arguments: list[str]) -> int:
-    """Let docker, ssh and kubectl use what this job may know."""
+    """Let docker, podman, ssh and kubectl use what this job may know."""
     forget_unset()
     trust_ssh()
     if configuration := os.environ.get("DEPLOY_KUBECONFIG"):
@@ -30,12 +29,12 @@ def login(arguments: list[str]) -> int:
         write(path, configuration)
     if password := os.environ.get("REGISTRY_PASSWORD"):
         registry = os.environ.get("IMAGE_REGISTRY", "").partition("/")[0]
-        user = os.environ.get("REGISTRY_USER", "")
-        command = [find_engine(), "login", "--username", user, "--password-stdin", registry]
-        done = subprocess.run(command, input=password, capture_output=True, text=True)
-        if done.returncode:
-            reason = " ".join(done.stderr.split())
-            raise DeliveryError(f"{registry or 'IMAGE_REGISTRY'} refuses {user}: {reason}", 2)
+        path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        pair = f"{os.environ.get('REGISTRY_USER', '')}:{password}"
+        account = {"auth": base64.b64encode(pair.encode()).decode()}
+        known["auths"] = known.get("auths", {}) | {registry: account}
+        write(path, json.dumps(known))
     return 0
 
 
