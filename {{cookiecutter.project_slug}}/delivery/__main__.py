@@ -9,6 +9,7 @@ from . import DeliveryError
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
     "deploy": "release.deploy",
+    "doctor": "doctor.examine",
     "gate": "gate.show",
     "image": "publish.image",
     "notebooks": "notebooks.review",
