@@ -9,6 +9,7 @@ from . import DeliveryError
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
     "image": "image.build",
+    "template-update": "template_update.update",
 }
 
 
@@ -33,7 +34,7 @@ def _find(verb: str) -> Callable[[list[str]], int]:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:16}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
+    lines = [f"  {verb:18}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
     return "\n".join(["python -m delivery VERB", *lines])
 
 
