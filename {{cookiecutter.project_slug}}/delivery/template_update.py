@@ -6,15 +6,20 @@ sides changed is a conflict, and nothing is overwritten. Until then the project 
 """
 
 import json
+import subprocess
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import DeliveryError, template
+from . import DeliveryError, proposal, providers, template
 from .git import git
 from .template_merge import STATE, merge, write_commit
+
+NOTHING = "There is no later release of the template."
+MARKER = "[//]: # (the template's update)"
+REPORT = Path("reports/delivery/report.md")
 
 
 @dataclass(frozen=True)
@@ -30,21 +35,60 @@ class Change:
 
 
 def update(arguments: list[str]) -> int:
-    """Merge a later release of the template into this project: the newest, or the tag given."""
+    """Merge the newest release of the template, or the tag given; --pull-request for a schedule."""
+    if arguments == ["--pull-request"]:
+        return propose()
     change = prepare(arguments[0] if arguments else "")
     if change is None:
-        print("There is no later release of the template.")
+        print(NOTHING)
         return 0
     left, gone = merge(change.commit, change.state, change.moves)
     print(f"{change.title}: {len(git('diff', '--name-only', 'HEAD').splitlines())} files")
-    for question, answer in change.news.items():
-        print(f"New question: {question}={answer}")
-    for path in gone:
-        print(f"Stays removed, as you left it: {path}")
-    for line in left:
-        print(f"Needs you: {line}")
+    print("".join(f"{line}\n" for line in describe(change, left, gone)), end="")
     print("Undo: git reset --hard. Next: make setup reproduce check, then commit.")
     return 1 if left else 0
+
+
+def describe(change: Change, left: list[str], gone: list[str]) -> list[str]:
+    """What a person wants to know of a merge, beside the difference itself."""
+    return [
+        *(f"New question: {question}={answer}" for question, answer in change.news.items()),
+        *(f"Stays removed, as you left it: {path}" for path in gone),
+        *(f"Needs you: {line}" for line in left),
+    ]
+
+
+def propose() -> int:
+    """Merge the newest release in a branch of its own, and open its pull request."""
+    context, change = providers.context(), prepare("")
+    branch = f"template-update/{change.name}" if change else ""
+    if change is None or proposal.waits(branch):
+        print(f"{branch} waits to be merged or removed." if branch else NOTHING)
+        return 0
+    proposal.start(branch)
+    left, gone = merge(change.commit, change.state, change.moves)
+    proposal.commit(change.title)
+    left += [] if left else reproduce()
+    lines = [f"- {line}" for line in describe(change, left, gone)]
+    report = REPORT.read_text() if REPORT.exists() and not left else ""
+    head = [MARKER, "", "The template's CHANGELOG says what there is to do.", ""]
+    text = "\n".join([*head, *lines, "", report])
+    print(proposal.submit(context, branch, change.title, text, draft=bool(left)))
+    return 0
+
+
+def reproduce() -> list[str]:
+    """Make the pipeline's outputs with the code as merged, and report; what went wrong.
+
+    In processes of their own: this one runs the code before the merge.
+    """
+    delivery = (sys.executable, "-m", __package__)
+    for command in (("make", "setup"), (*delivery, "reproduce")):
+        if subprocess.run(command).returncode:
+            return [f"`{' '.join(command[-2:])}` fails with the new release, see the run's log"]
+    proposal.commit("Reproduce")
+    subprocess.run((*delivery, "report"))
+    return []
 
 
 def prepare(wanted: str) -> Change | None:
