@@ -8,10 +8,17 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
+    "check": "check.check",
+    "deploy": "release.deploy",
     "gate": "gate.show",
-    "image": "image.build",
+    "image": "publish.image",
+    "login": "identity.login",
     "notebooks": "notebooks.review",
     "report": "report.write",
+    "reproduce": "reproduce.reproduce",
+    "review-app": "review.review_app",
+    "rollback": "release.rollback",
+    "status": "release.status",
     "template-update": "template_update.update",
 }
 

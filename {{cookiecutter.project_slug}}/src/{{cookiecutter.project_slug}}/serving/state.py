@@ -47,6 +47,8 @@ def version(ranker: Ranker) -> Answer:
     """Which code, model and data answer, by their hashes and dates."""
     state = {
         "revision": REVISION,
+        "model_hash": os.environ.get("MODEL_HASH", "unknown"),
+        "data_hash": os.environ.get("DATA_HASH", "unknown"),
         "model": ranker.version,
         "data": ranker.lineage["data"],
         "data_until": ranker.lineage["parameters"]["collect"]["until"],
