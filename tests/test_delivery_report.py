@@ -108,8 +108,10 @@ def rewrite(path, old, new):
 
 def test_a_change_is_reported_to_everybody(project, pull_request, verb):
     forge, variables = pull_request
-    review = {"REVIEW_APP_URL": "https://review.example/7"}
-    done = verb("report", project, **variables, **review)
+    environments = project / "deploy/environments.yaml"
+    environments.parent.mkdir(exist_ok=True)
+    environments.write_text("review:\n  url: https://review-{number}.example\n")
+    done = verb("report", project, **variables)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     text = (project / "reports/delivery/report.md").read_text()
@@ -119,7 +121,7 @@ def test_a_change_is_reported_to_everybody(project, pull_request, verb):
     assert re.search(r"^## 🟢 Promote|^## 🔴 Block|^## 🟡 Needs a person", text, re.M)
     assert "against main" in text
     assert "[this run](https://github.example/team/ranker/actions/runs/123)" in text
-    assert "[review app](https://review.example/7)" in text
+    assert "[The review app](https://review-7.example)" in text
 
 
 def test_the_figures_are_those_of_both_commits(project, verb, git):
