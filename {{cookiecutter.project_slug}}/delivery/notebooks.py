@@ -13,8 +13,8 @@ from nbdime.diffing.notebooks import diff_notebooks, set_notebook_diff_targets
 from nbdime.prettyprint import PrettyPrintConfig, pretty_print_notebook_diff
 
 from . import page, providers, revision, rivals
-from .gate import load
 from .git import git
+from .package import load
 
 FOLDER = Path("reports/delivery")
 WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed", "T": "changed"}
