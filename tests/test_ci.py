@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TOOLS
 from ci_faults import FAULTS
+from conftest import TOOLS
 from node import node  # noqa: F401
 from runners import Event, Refused, azure, bitbucket, github, gitlab
 
@@ -176,8 +176,9 @@ def compare(provider, moment, jobs) -> None:
             assert needs == set(wanted[names[job.name]]), job.name
 
 
-def inspect(provider, jobs, event) -> None:
+def inspect(provider, moment, jobs) -> None:
     """Assert what the verbs of each job want of the machine that runs it."""
+    event = WHEN[moment][0]
     for job in jobs:
         name = name_of(job)
         given = [job.env, *(step.env for step in job.steps)]
@@ -226,7 +227,7 @@ def test_the_same_verbs_in_the_same_order_everywhere(changed, plan, provider, mo
     event = WHEN[moment][0]
     jobs = plan(provider, changed(provider, notebooks=event.notebooks), event)
     compare(provider, moment, jobs)
-    inspect(provider, jobs, event)
+    inspect(provider, moment, jobs)
 
 
 def lint(provider, folder) -> None:
@@ -296,13 +297,10 @@ def test_a_fault_of_the_file_is_found(changed, plan, provider, fault):
         with pytest.raises(Refused):
             plan(provider, folder, event)
         return
-    jobs = plan(provider, folder, event)
+    jobs, facts = plan(provider, folder, event), (provider, moment)
+    find = {"table": lambda: compare(*facts, jobs), "inspection": lambda: inspect(*facts, jobs)}
     with pytest.raises(AssertionError):
-        if killer == "table":
-            compare(provider, moment, jobs)
-        else:
-            assert killer == "inspection"
-            inspect(provider, jobs, event)
+        find[killer]()
 
 
 def test_each_provider_has_its_share_of_faults():

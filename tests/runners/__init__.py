@@ -1,4 +1,4 @@
-"""What each provider would run for an event, and a machine that runs it: apart from the files it reads.
+"""What each provider would run for an event, and a machine that runs it.
 
 A provider's module has `plan(folder, event)`, which returns jobs or raises Refused for whatever it
 does not know: a key, an action, a function. GitHub's and GitLab's are decided by code of others
@@ -8,7 +8,7 @@ does not know: a key, an action, a function. GitHub's and GitLab's are decided b
 from dataclasses import dataclass, field
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 (it reads as a sentence)
     """The provider, or what stands for it, does not take this file."""
 
 

@@ -69,7 +69,7 @@ def _job(found: dict, github: dict, event: Event) -> Job:
     del job.env["GITHUB_TOKEN"]  # a step has it only if it is handed over
     job.env |= {"GITHUB_ACTIONS": "true", "CI": "true"}
     if "id-token" in job.permissions and not event.fork:
-        job.env["ACTIONS_ID_TOKEN_REQUEST_URL"] = "http://127.0.0.1:1/token?a=1"
+        job.env["ACTIONS_ID_TOKEN_REQUEST_URL"] = "http://127.0.0.1:1/token?a=1"  # noqa: S105
     for step in found["steps"]:
         options = step.get("with", {})
         match step.get("uses"):

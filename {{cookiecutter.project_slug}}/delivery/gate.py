@@ -79,7 +79,8 @@ def read_metrics() -> dict[str, Any]:
         raise DeliveryError(f"{METRICS} is missing: `make reproduce`, and commit it")
     try:
         metrics = json.loads(text)
-        if all(metric.keys() >= {"value", "low", "high"} for metric in metrics["error"].values()):
+        figures = metrics["error"].values()
+        if figures and all(figure.keys() >= {"value", "low", "high"} for figure in figures):
             return metrics
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
