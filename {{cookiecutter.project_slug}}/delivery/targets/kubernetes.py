@@ -7,7 +7,7 @@ cluster's own.
 import datetime
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
 
 @contextmanager
-def lock(environment: Environment) -> Iterator[None]:
+def lock(environment: Environment) -> Generator[None]:
     """Hold a ConfigMap, which the cluster makes only once; DeliveryError if it is held."""
     names = _kubectl(environment, "get", "namespaces", "--output", "name")
     if f"namespace/{_namespace(environment)}" not in names.split():
