@@ -9,6 +9,10 @@ from . import DeliveryError
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
     "image": "image.build",
+    "pull": "storage.pull",
+    "push": "storage.push",
+    "storage": "relocation.move",
+    "storage-check": "storage.check",
 }
 
 
