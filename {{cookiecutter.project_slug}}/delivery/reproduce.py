@@ -5,14 +5,16 @@ job of a provider hands its outputs to the next. Not with `--allow-missing`, whi
 outputs that no stage has to read in the storage.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
 
+from dvc import logger
 from dvc.exceptions import DvcException
 
 from . import DeliveryError
-from .repository import is_shared, open_quietly, sentence
+from .repository import is_shared, open_quietly, open_repository, sentence
 from .storage import opened
 
 
@@ -25,13 +27,14 @@ def reproduce(arguments: list[str]) -> int:
         # a stage with `persist: true` is in no run cache, but its output may be in the cache
         missing = [out.fs_path for out in repo.index.outs if not out.exists]
         repo.checkout(missing, allow_missing=True)
-        if not shared:
-            print("this machine shares no storage: what its cache lacks is made here", flush=True)
+    if not shared:
+        print("this machine shares no storage: what its cache lacks is made here", flush=True)
+    logger.setup(logging.INFO)
+    with open_repository() as repo:
         try:
-            stages = repo.reproduce(pull=shared)
+            repo.reproduce(pull=shared)
         except DvcException as error:  # what went wrong in a stage was printed by the stage
             raise DeliveryError(sentence(error)) from None
-    print(f"{len(stages)} stages were run or fetched" if stages else "everything is up to date")
     if shared:
         with opened("push") as repo:
             repo.push(run_cache=True)
