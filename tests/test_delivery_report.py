@@ -171,8 +171,11 @@ def test_the_figures_are_those_of_both_commits(reported, git):
                 assert shown == "{} ({} to {})".format(*ends)
             outside = not then["low"] <= now["value"] <= then["high"]
             assert change.startswith("**") == outside
-            share = (now["value"] - then["value"]) / abs(then["value"])
-            assert change.strip("*") == f"{share:+.1%}"
+            more = now["value"] - then["value"]
+            about_zero = then["low"] <= 0 <= then["high"]
+            share = f"{more:+.3g}" if about_zero else f"{more / abs(then['value']):+.1%}"
+            assert change.strip("*") == share
+    assert "Each column is measured on its own data" in text
     assert metrics["examples"][1] == f"{head['examples']:,}"
     slices = rows(text, "Slices")
     assert {"country=DE", "platform=ios"} < set(slices)

@@ -18,6 +18,7 @@ from ..environments import Environment
 from ..image import project
 from . import ASK, PREFIX, Deployed
 
+SECRETS = ("SSH_PRIVATE_KEY", "SSH_KNOWN_HOSTS")  # of CI, for hosts that are asked by ssh
 PROXY = "delivery-proxy"
 NEXT = "-next"
 SITE = """

@@ -20,6 +20,7 @@ from ..environments import REVIEW, Environment
 from ..image import project
 from . import ASK, Deployed
 
+SECRETS = ("DEPLOY_KUBECONFIG",)  # of CI
 OVERLAYS = Path("deploy/kubernetes/overlays")
 STABLE, CANARY = "service", "service-canary"
 LOCK = "delivery-lock"
