@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
-from delivery import gate
+from delivery import gain, gate
 
 MARGIN, EXAMPLES, TRIALS = 0.03, 2000, 100
 SETTINGS = SimpleNamespace(seed=1, resamples=200, confidence=0.9, margin=MARGIN)
@@ -23,7 +23,7 @@ def error_trial(random, loss):
     own[1] *= np.sqrt(((1 + loss) * rmse) ** 2 - 1) / 0.5
     ones = np.ones(EXAMPLES)
     terms = np.column_stack([ones, (shared + own[0]) ** 2, ones, (shared + own[1]) ** 2])
-    return gate.bootstrap(terms, np.arange(EXAMPLES), gate.error_gain, SETTINGS)
+    return gain.bootstrap(terms, np.arange(EXAMPLES), gain.error_gain, SETTINGS)
 
 
 def policy_trial(random, loss):
@@ -35,15 +35,15 @@ def policy_trial(random, loss):
     chosen = np.stack([best, np.where(missed, (best + 1) % ACTIONS, best)])
     weights = (chosen == shown) * ACTIONS
     terms = np.column_stack([weights[0], weights[0] * reward, weights[1], weights[1] * reward])
-    return gate.bootstrap(terms, np.arange(EXAMPLES), gate.policy_gain, SETTINGS)
+    return gain.bootstrap(terms, np.arange(EXAMPLES), gain.policy_gain, SETTINGS)
 
 
 def count(trial, loss):
     """How often each decision fell, and how often the interval held the truth."""
     random = np.random.default_rng(7)
     gains = [trial(random, loss) for _ in range(TRIALS)]
-    decisions = [gate.decide(gain, MARGIN, "").decision for gain in gains]
-    covered = sum(gain.low <= -loss <= gain.high for gain in gains)
+    decisions = [gate.decide(found, MARGIN, "").decision for found in gains]
+    covered = sum(found.low <= -loss <= found.high for found in gains)
     names = ("promote", "block", "needs a person")
     return {name: decisions.count(name) for name in names} | {"covered": covered}
 

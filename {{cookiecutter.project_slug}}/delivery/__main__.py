@@ -8,12 +8,15 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
+    "check": "check.check",
     "deploy": "release.deploy",
     "doctor": "doctor.examine",
     "gate": "gate.show",
     "image": "publish.image",
+    "login": "identity.login",
     "notebooks": "notebooks.review",
     "report": "report.write",
+    "reproduce": "reproduce.reproduce",
     "review-app": "review.review_app",
     "rollback": "release.rollback",
     "status": "release.status",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import DeliveryError
+from . import DeliveryError, providers
 from .git import git
 from .image import build, find_engine, repository, revision, tag_of
 from .registry import Registry
@@ -21,13 +21,23 @@ def image(arguments: list[str]) -> int:
     """Build the service's image; with --push, the registry gets it under its commit and tags."""
     parser = argparse.ArgumentParser("image", description=image.__doc__)
     parser.add_argument("--push", action="store_true", help="to IMAGE_REGISTRY; prints the digest")
-    if not parser.parse_args(arguments).push:
+    if not parser.parse_args(arguments).push or is_mute():
         return build()
     commit = revision()
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise DeliveryError("only a commit is pushed: commit what changed, then try again", 2)
     print(push(commit, Registry(repository())))
     return 0
+
+
+def is_mute() -> bool:
+    """Whether this job has no registry to push to, as on a fork; one line says so."""
+    context = providers.context()
+    if context.event == "local" or (os.environ.get("IMAGE_REGISTRY") and not context.fork):
+        return False
+    reason = "a fork has no secret" if context.fork else "IMAGE_REGISTRY is not set"
+    print(f"built, and not pushed: {reason}")
+    return True
 
 
 def push(commit: str, registry: Registry) -> str:

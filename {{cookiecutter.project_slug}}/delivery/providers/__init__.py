@@ -7,6 +7,7 @@ comments draw it), and the functions
     comment(context, text) → URL of the one comment on the pull request, new or updated
     issue(context, title, text, is_open) → URL of the one issue, opened, updated or closed
     pull_request(context, branch, title, text, draft) → URL of the branch's pull request to main
+    identity(audience) → token that tells somebody else which job this is; empty if it has none
 
 The first line of a text is a hidden marker, by which the comment or issue is found again.
 """

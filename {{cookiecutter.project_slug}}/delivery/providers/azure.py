@@ -121,3 +121,16 @@ def _forge(permission: str) -> Forge:
     basic = base64.b64encode(f":{secret}".encode()).decode()
     url = os.environ["SYSTEM_COLLECTIONURI"]
     return Forge(url, {"Authorization": f"Basic {basic}"}, f"SYSTEM_ACCESSTOKEN with {needs}")
+
+
+def identity(audience: str) -> str:
+    """The job's token for Azure, by the service connection of AZURE_SERVICE_CONNECTION_ID."""
+    place = os.environ.get("SYSTEM_OIDCREQUESTURI", "")
+    connection = os.environ.get("AZURE_SERVICE_CONNECTION_ID", "")
+    if not place or not connection:
+        return ""
+    needs = "`env:` of the step"
+    secret = token(os.environ, "SYSTEM_ACCESSTOKEN", needs)
+    folder, _, name = place.rpartition("/")
+    forge = Forge(folder, {"Authorization": f"Bearer {secret}"}, f"SYSTEM_ACCESSTOKEN in {needs}")
+    return forge.send("POST", name, None, serviceConnectionId=connection, **VERSION)["oidcToken"]

@@ -88,3 +88,8 @@ def _forge(scope: str) -> Forge:
     secret = token(os.environ, "BITBUCKET_TOKEN", needs.partition(", ")[2])
     url = os.environ.get("BITBUCKET_API_URL", "https://api.bitbucket.org/2.0")
     return Forge(url, {"Authorization": f"Bearer {secret}"}, needs)
+
+
+def identity(audience: str) -> str:
+    """The step's token for somebody else, from its `oidc: true`; its audience is the workspace."""
+    return os.environ.get("BITBUCKET_STEP_OIDC_TOKEN", "")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from ..context import Context, Event, find_base
 from ..forge import Forge, mine, token
@@ -93,3 +94,14 @@ def _forge(permission: str) -> Forge:
     secret = token(os.environ, "GITHUB_TOKEN", f"`{permission}`")
     headers = {"Authorization": f"Bearer {secret}", "Accept": "application/vnd.github+json"}
     return Forge(os.environ.get("GITHUB_API_URL", "https://api.github.com"), headers, needs)
+
+
+def identity(audience: str) -> str:
+    """The job's token for somebody else; none without `id-token: write`."""
+    place, _, query = os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL", "").partition("?")
+    if not place:
+        return ""
+    folder, _, name = place.rpartition("/")
+    secret = token(os.environ, "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "`id-token: write`")
+    forge = Forge(folder, {"Authorization": f"Bearer {secret}"}, "`id-token: write`")
+    return forge.get(name, **dict(parse_qsl(query)), audience=audience)["value"]

@@ -95,3 +95,9 @@ def _forge() -> Forge:
     needs = "GITLAB_TOKEN, a project access token with role Developer and scope `api`"
     secret = token(os.environ, "GITLAB_TOKEN", needs.partition(", ")[2])
     return Forge(os.environ["CI_API_V4_URL"], {"PRIVATE-TOKEN": secret}, needs)
+
+
+def identity(audience: str) -> str:
+    """The job's token for somebody else, from `id_tokens` of the job."""
+    names = {"sts.amazonaws.com": "AWS_ID_TOKEN", "api://AzureADTokenExchange": "AZURE_ID_TOKEN"}
+    return os.environ.get(names.get(audience, "GOOGLE_ID_TOKEN"), "")
