@@ -202,3 +202,34 @@ def test_a_provider_runs_its_file(provider, project, history, bake, node):  # no
     button = Event("button", sha=base, base=base, secrets=secrets, inputs=chosen)
     project.run(button, node)
     assert project.serves("staging") == [head]
+
+
+@pytest.mark.xdist_group("ci-gitlab")
+@pytest.mark.parametrize("provider", ["gitlab"])
+def test_gitlab_runs_its_file(provider, project, history, bake, node, git):  # noqa: F811
+    """Run every job of a merge request in gitlab-ci-local, then those that wait for a person."""
+    _, main, changed = history
+    given = bake(ci=provider, deploy="compose")
+    base = project.commit(main, given, "main")
+    head = project.commit(changed, given, "change")
+    clone = project.folder / "clone"
+    git(project.folder, "clone", "--quiet", project.origin, clone)
+    git(clone, "remote", "set-url", "origin", "https://forge.example/team/ranker.git")
+    env = {name: project.env[name] for name in ("PATH", "STUB_FOLDER", "CI_API_V4_URL")}
+    env |= {"HOME": str(project.folder), "CI_REGISTRY_IMAGE": project.registry}
+    secrets = {"GITLAB_TOKEN": TOKEN, "CI_REGISTRY_USER": "ci", "CI_REGISTRY_PASSWORD": "p"}
+    opened = Event("pull_request", variables={"REVIEW_APPS": "true"}, secrets=secrets)
+    opened.sha, opened.base = head, base
+    log = gitlab.run(clone, opened, node, env)
+    passed = set(re.findall(r"PASS.*?([\w-]+)\s*$", log, re.M))
+    jobs = {"check", "reproduce", "report", "notebooks", "build", "review-app"}
+    assert passed == jobs, log
+    assert len(project.forge.comments) == 1
+    artifacts = clone / ".gitlab-ci-local/artifacts"
+    assert (artifacts / "report/reports/delivery/report.html").exists()
+    assert project.serves("review-7") == [head]
+    gitlab.run(clone, opened, node, env, "review-app-down")
+    assert project.serves("review-7") == []
+    chosen = {"VERB": "deploy", "ENVIRONMENT": "staging", "VERSION": head}
+    gitlab.run(clone, Event("button", inputs=chosen, secrets=secrets), node, env)
+    assert project.serves("staging") == [head]
