@@ -79,7 +79,8 @@ app = create()
 {SERVER.format(port=PORT)}
 """
 APPS = {"bare ASGI": BARE, "empty POST": ECHO, "rank of 20": RANK}
-IMPORTS = "import httptools, lmdb, onnxruntime, prometheus_client, pydantic, uvicorn, uvloop, yaml"
+LIBRARIES = "httptools, lmdb, msgspec, onnxruntime, prometheus_client, pydantic, uvicorn, uvloop"
+IMPORTS = f"import {LIBRARIES}, yaml"
 READY = f"""
 import asyncio, sys, threading, time, urllib.request, os
 from promotion_ranker import serve

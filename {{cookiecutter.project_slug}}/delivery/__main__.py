@@ -20,6 +20,7 @@ VERBS = {
     "review-app": "review.review_app",
     "rollback": "release.rollback",
     "status": "release.status",
+    "template-update": "template_update.update",
 }
 
 
@@ -44,7 +45,7 @@ def _find(verb: str) -> Callable[[list[str]], int]:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:16}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
+    lines = [f"  {verb:18}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
     return "\n".join(["python -m delivery VERB", *lines])
 
 

@@ -31,6 +31,6 @@ def is_shared(repo: Repo) -> bool:
 def sentence(error: BaseException) -> str:
     """What an error says, with its causes, on one line and without colours."""
     said = [str(error)]
-    while error := error.__cause__:
-        said.append(str(error))
+    while cause := error.__cause__:
+        said.append(str(error := cause))
     return re.sub(r"\x1b\[[0-9;]*m", "", " ".join(": ".join(said).split())).rstrip(".")

@@ -5,8 +5,8 @@ import os
 import time
 from collections.abc import Callable
 
+from msgspec.json import encode
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic_core import to_json
 
 from ..ranking import Ranker
 from . import metrics
@@ -40,7 +40,7 @@ def ready(ranker: Ranker, limit: float | None) -> Answer:
         "feature_age_seconds": seconds,
         "warning": ranker.store.error,
     }
-    return Answer(to_json(state))
+    return Answer(encode(state))
 
 
 def version(ranker: Ranker) -> Answer:
@@ -55,7 +55,7 @@ def version(ranker: Ranker) -> Answer:
         "features_until": ranker.store.current().meta["cutoff"],
         "served": ranker.served,
     }
-    return Answer(to_json(state))
+    return Answer(encode(state))
 
 
 def expose(ranker: Ranker) -> Answer:
@@ -67,11 +67,9 @@ def expose(ranker: Ranker) -> Answer:
     return Answer(metrics.expose(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def moment(microseconds: int | None) -> str | None:
-    """Microseconds since 1970 as ISO 8601."""
-    if microseconds is None:
-        return None
-    return (EPOCH + datetime.timedelta(microseconds=microseconds)).isoformat()
+def moment(microseconds: int | None) -> datetime.datetime | None:
+    """Microseconds since 1970 as a time."""
+    return None if microseconds is None else EPOCH + datetime.timedelta(0, 0, microseconds)
 
 
 def age(microseconds: int | None) -> float | None:

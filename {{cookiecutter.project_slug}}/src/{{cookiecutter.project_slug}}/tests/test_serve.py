@@ -60,9 +60,12 @@ def test_a_ranking_is_that_of_the_model_bit_for_bit(service, finished, monkeypat
     Ranking.model_validate_json(json.dumps(answer))
     assert [item["promotion_id"] for item in answer["ranking"]] == expected.actions
     assert [item["expected_revenue"] for item in answer["ranking"]] == expected.expected
+    baseline = model.open_baseline(finished / "models")
+    means = dict(zip(baseline.action_ids.tolist(), baseline.means.tolist(), strict=True))
+    assert all(item["baseline"] == means[item["promotion_id"]] for item in answer["ranking"])
     assert (answer["served"], answer["cold_start"]) == ("model", False)
     assert answer["model"] == model.digest(finished / "models" / model.ONNX)
-    assert answer["known_until"].endswith("+00:00")
+    assert answer["known_until"].endswith("Z")
     assert answer["feature_age_seconds"] > 86_400
 
 
