@@ -18,7 +18,7 @@ import registry
 from conftest import PYTHON, copy
 from forges import Azure, Bitbucket, GitHub, GitLab, serving
 from node import node  # noqa: F401
-from runners import Event, azure, bitbucket, github, machine
+from runners import Event, azure, bitbucket, github, gitlab, machine
 from test_delivery_check import EMPTY, write_notebook
 
 STUBS = Path(__file__).with_name("stubs")

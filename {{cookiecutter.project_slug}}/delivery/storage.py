@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from .providers import context
 
 
 @contextmanager
-def open_repository() -> Iterator[Repo]:
+def open_repository() -> Generator[Repo]:
     """The project as DVC sees it, which tells its state to us and not to the terminal."""
     log_in_to_storage()
     with set_loggers_level(logging.CRITICAL), Repo() as repo:
