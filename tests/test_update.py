@@ -426,7 +426,7 @@ def test_a_conflict_that_was_mended_does_not_trouble_the_next_update(
 
 def test_files_that_the_owner_keeps_for_himself_are_left_alone(project, update, git):
     with (project / "pyproject.toml").open("a") as file:
-        file.write('\n[tool.cruft]\nskip = ["docs/*.png", "/docs/plan.md", "notebooks"]\n')
+        file.write('\n[tool.cruft]\nskip = ["docs/*.png", "/docs/plan.md", "notebooks", "../*"]\n')
     commit(git, project)
     update(project, "v2.0.0")
     spared = {"docs/icon.png", "docs/logo.png", "docs/plan.md", "notebooks/note.ipynb"}
@@ -487,17 +487,38 @@ def test_going_back_is_refused_where_answers_would_go(project, update, git):
     assert read(project) == before
 
 
-def test_new_questions_are_put_to_a_person(project, environment, releases):
-    main, side = pty.openpty()
-    command = (*VERB, "v2.0.0")
-    uv = {"UV": str(TOOLS / "uv"), "UV_CACHE_DIR": str(Path.home() / ".cache/uv")}
-    os.write(main, b"The A-Team\nsnail\nfast\n")
-    done = subprocess.run(
-        command, cwd=project, env=environment | uv, stdin=side, capture_output=True, text=True
-    )
-    os.close(main)
-    os.close(side)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def type_in(project, user, environment):
+    """Update to v2.0.0 with somebody at the terminal."""
+
+    def type_in(text):
+        main, side = pty.openpty()
+        os.write(main, text)
+        variables = environment | {k: str(v) for k, v in user.keywords.items() if v}
+        done = subprocess.run(
+            (*VERB, "v2.0.0"),
+            cwd=project,
+            env=variables,
+            stdin=side,
+            capture_output=True,
+            text=True,
+        )
+        os.close(main)
+        os.close(side)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return type_in
+
+
+def test_new_questions_are_left_at_their_default_by_return_or_end_of_input(project, type_in):
+    type_in(b"\n\x04")
+    kept = state(project)["context"]["cookiecutter"]
+    assert (kept["team"], kept["pace"]) == ("Data Teams", "slow")
+
+
+def test_new_questions_are_put_to_a_person(project, type_in):
+    done = type_in(b"The A-Team\nsnail\nfast\n")
     assert "Team [Data Teams]: " in done.stdout
     assert done.stdout.count("Pace (slow/fast) [slow]: ") == 2
     kept = state(project)["context"]["cookiecutter"]
@@ -674,6 +695,17 @@ def test_unknown_tag(project, update, git):
     assert "the template has no v9.9.9; its releases: v0.0.1, v1.0.0, v2.0.0, v3.0.0" in done.stderr
 
 
+@pytest.mark.parametrize("words", [("--force",), ("v1.0.0", "v2.0.0")])
+def test_wrong_words(project, update, git, words):
+    assert "usage: " in refuse(project, update, git, *words).stderr
+
+
+def test_project_file_that_cannot_be_read(project, update, git):
+    write(project, {"pyproject.toml": "<<<<<<< ours\n"})
+    commit(git, project)
+    assert "pyproject.toml cannot be read" in refuse(project, update, git).stderr
+
+
 @pytest.mark.parametrize("name", ["README.md", "new.md"])
 def test_work_that_is_not_committed(project, update, git, name):
     with (project / name).open("a") as file:
@@ -810,6 +842,14 @@ def job(update, remote, tmp_path):
 BRANCH = "template-update/v3.0.0"
 
 
+@pytest.mark.parametrize("provider", FORGES)
+def test_every_provider_has_the_scheduled_job(bake, provider):
+    project = bake(ci=provider)
+    texts = [path.read_text() for path in project.rglob("*.yml") if ".git" not in path.parts]
+    (text,) = (text for text in texts if "-m delivery template-update --pull-request" in text)
+    assert "schedule" in text
+
+
 def test_scheduled_job_opens_a_pull_request_once(project, git, remote, job, tmp_path):
     before = git(remote, "rev-parse", "main")
     git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=main", remote.as_uri(), "runner")
@@ -873,3 +913,85 @@ def test_scheduled_job_fails_where_the_template_cannot_be_reached(project, git, 
     assert git(remote, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
     assert job.forge.calls == []
     assert git(project, "symbolic-ref", "--short", "HEAD") == "main"
+
+
+# A whole life
+
+
+def grow(git, project, user):
+    """Ten things that owners do."""
+    edit(project / "params.yaml", "resamples: 500", "resamples: 100")
+    edit(project / "README.md", "## The commands", "## Who to ask\n\nAnn.\n\n## The commands")
+    (project / "notebooks/explore.ipynb").unlink()
+    package = project / "src" / SLUG
+    (package / "mine.py").write_text('"""Mine."""\n\nANSWER = 42\n')
+    (package / "tests/test_mine.py").write_text(
+        "from ..mine import ANSWER\n\n\ndef test_mine():\n    assert ANSWER == 42\n"
+    )
+    edit(project / "Makefile", "\nfix: ##", "\nmine: ## my own\n\t@echo mine\n\nfix: ##")
+    edit(project / "pyproject.toml", '    "prek', '    "tabulate>=0.9,<1",\n    "prek')
+    edit(project / ".gitignore", ".venv/\n", ".venv/\n/scratch/\n")
+    write(project, {"scratch/note.txt": "ignored\n", "docs/mine.md": "mine\n"})
+    git(project, "mv", "AGENTS.md", "docs/AGENTS.md")
+    with (package / "evaluate.py").open("a") as file:
+        file.write("\n# reviewed by Ann\n")
+    user("uv", "lock", "--quiet", cwd=project)
+    user("make", "setup", "reproduce", cwd=project)
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--no-verify", "--message", "Ten things")
+
+
+def publish(git, stage):
+    """A release that touches the same files in other places."""
+    project = stage / FOLDER
+    git(stage, "tag", "v1.0.0")
+    edit(project / "Makefile", "## lint, types and tests", "## lint, types, tests")
+    edit(
+        project / "README.md",
+        "# {{ cookiecutter.__title }}\n",
+        "# The {{ cookiecutter.__title }}\n",
+    )
+    edit(project / "params.yaml", "evaluate:\n", "# how sure we are\nevaluate:\n")
+    edit(project / "pyproject.toml", '"tqdm>=4.67,<5"', '"tqdm>=4.66,<5"')
+    edit(project / "AGENTS.md", "# For coding agents", "# For coding agents and people")
+    edit(project / "notebooks/explore.ipynb", '"source": [', '"source": [\n    "# hello\\n",')
+    evaluate = project / "src" / FOLDER / "evaluate.py"
+    edit(evaluate, '"""Stage evaluate: judge', '"""Stage evaluate: weigh')
+    write(project, {"data/CHANGES.md": "since v2\n"})
+    git(stage, "add", "--all")
+    git(stage, "commit", "--quiet", "--message", "v2")
+    git(stage, "tag", "v2.0.0")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("project")
+def test_a_project_in_use_is_updated_checked_and_reproduced(living, template, user, git, tmp_path):
+    project, stage = copy(living, tmp_path / "promotion_ranker"), tmp_path / "stage"
+    shutil.copytree(living.parent / f"{SLUG}-storage", tmp_path / f"{SLUG}-storage")
+    git(tmp_path, "clone", "--quiet", template, stage)
+    publish(git, stage)
+    set_state(git, project, template=str(stage))
+    grow(git, project, user)
+    before = read_tracked(git, project)
+    user("make", "template-update", cwd=project)
+    edited = {"Makefile", "README.md", "docs/AGENTS.md", "params.yaml", "pyproject.toml"}
+    edited |= {"src/promotion_ranker/evaluate.py"}
+    more = {".cruft.json": "M", "data/CHANGES.md": "A", "uv.lock": "M"}
+    assert codes(git, project) == dict.fromkeys(edited, "M") | more
+    for path in edited:
+        old, new = (set(text.split("\n")) for text in (before[path], (project / path).read_text()))
+        assert (len(old - new), len(new - old)) in {(1, 1), (0, 1)}, path
+    assert "tabulate" in (project / "uv.lock").read_text()
+    assert (project / "scratch/note.txt").read_text() == "ignored\n"
+    user("make", "setup", "check", cwd=project)
+    said = user("make", "reproduce", cwd=project).stdout
+    assert re.findall(r"Running stage '(\w+)'", said) == ["train", "evaluate", "report"]
+    assert (project / "reports/metrics.json").read_text() == before["reports/metrics.json"]
+    git(project, "reset", "--quiet", "--hard")
+    assert read_tracked(git, project) == before
+
+
+def read_tracked(git, project):
+    """The text of each file in git."""
+    names = git(project, "ls-files", "-z").split("\0")[:-1]
+    return {name: (project / name).read_bytes().decode("utf-8", "replace") for name in names}

@@ -80,6 +80,7 @@ def read_facts() -> dict[str, str]:
             "FEATURES_HASH": outs["data/features/online.lmdb"],
             "DATA_HASH": outs["data/raw"],
             "GIT_REVISION": revision(),
+            "GIT_TIME": committed_at(),
         }
     except KeyError:
         sentence = f"dvc.lock does not name the model and the features: {HINT}"
@@ -92,6 +93,14 @@ def revision() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("-changed" if changed else "")
     except DeliveryError:  # no repository, or no commit yet
+        return "unknown"
+
+
+def committed_at() -> str:
+    """When the commit was made: models hold no time, and the same commit gives the same image."""
+    try:
+        return git("log", "-1", "--format=%cI")
+    except DeliveryError:
         return "unknown"
 
 

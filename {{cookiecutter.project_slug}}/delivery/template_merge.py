@@ -95,8 +95,10 @@ def merge(commit: str, state: str, moves: Moves) -> tuple[list[str], list[str]]:
         git("add", STATE)
         left = [f"{p} ({CONFLICTS.get(s, 'moved apart')})" for p, s in conflicts.items()]
         return left + _lock(), gone
-    except BaseException:  # an interrupt, too
+    except BaseException as reason:  # an interrupt, too
         git("reset", "--quiet", "--hard")
+        if isinstance(reason, DeliveryError):
+            raise DeliveryError(f"{reason}; nothing was changed", 2) from None
         raise
 
 

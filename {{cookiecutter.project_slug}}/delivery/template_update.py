@@ -38,6 +38,8 @@ def update(arguments: list[str]) -> int:
     """Merge the newest release of the template, or the tag given; --pull-request for a schedule."""
     if arguments == ["--pull-request"]:
         return propose()
+    if len(arguments) > 1 or "".join(arguments).startswith("-"):
+        raise DeliveryError("usage: template-update [TAG | --pull-request]", 2)
     change = prepare(arguments[0] if arguments else "")
     if change is None:
         print(NOTHING)
@@ -125,10 +127,18 @@ def read_state() -> dict:
 
 
 def read_skipped(state: dict) -> list[str]:
-    """The globs of files that the template leaves alone, as cruft knows them, too."""
-    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+    """The globs of files that the template leaves alone, in the two places where cruft looks.
+
+    Raises:
+        DeliveryError: pyproject.toml cannot be read.
+    """
+    try:
+        project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+    except (OSError, ValueError) as reason:
+        raise DeliveryError(f"pyproject.toml cannot be read: {reason}") from None
     skipped = project.get("tool", {}).get("cruft", {}).get("skip", [])
-    return [glob.strip("/") for glob in (*state.get("skip", []), *skipped) if glob.strip("/")]
+    globs = [glob.strip("/") for glob in (*state.get("skip", []), *skipped)]
+    return [glob for glob in globs if glob and ".." not in Path(glob).parts]
 
 
 def compare(state: dict, wanted: str, folder: Path) -> Change | None:
@@ -168,9 +178,16 @@ def ask(added: list[str], questions: dict, defaults: dict) -> template.Answers:
         label = label["__prompt__"] if isinstance(label, dict) else label
         choices = questions[question] if isinstance(questions[question], list) else []
         offer = f" ({'/'.join(choices)})" if choices else ""
-        shown = f"{label}{offer} [{defaults[question]}]: "
-        while (answer := input(shown).strip()) and choices and answer not in choices:
-            pass
+        answer = None
+        while answer is None or (answer and choices and answer not in choices):
+            answer = _read_line(f"{label}{offer} [{defaults[question]}]: ")
         if answer:
             given[question] = answer
     return given
+
+
+def _read_line(prompt: str) -> str:
+    try:
+        return input(prompt).strip()
+    except EOFError:
+        return ""

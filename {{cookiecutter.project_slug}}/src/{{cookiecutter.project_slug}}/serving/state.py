@@ -15,6 +15,7 @@ from .messages import Answer, RefusedError
 DAY = 86_400
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 REVISION = os.environ.get("GIT_REVISION", "unknown")
+REVISION_TIME = os.environ.get("GIT_TIME", "unknown")
 
 
 def routes(ranker: Ranker, limit: float | None) -> dict[str, Callable[[], Answer]]:
@@ -47,6 +48,7 @@ def version(ranker: Ranker) -> Answer:
     """Which code, model and data answer, by their hashes and dates."""
     state = {
         "revision": REVISION,
+        "revision_time": REVISION_TIME,
         "model_hash": os.environ.get("MODEL_HASH", "unknown"),
         "data_hash": os.environ.get("DATA_HASH", "unknown"),
         "model": ranker.version,

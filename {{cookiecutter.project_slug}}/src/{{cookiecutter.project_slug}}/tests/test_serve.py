@@ -35,7 +35,7 @@ def service(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("service") / "project"
     shutil.copytree(finished, folder)
     settings(folder, max_body_bytes=2000)
-    with serving(folder, API_KEYS="", GIT_REVISION="abc") as server:
+    with serving(folder, API_KEYS="", GIT_REVISION="abc", GIT_TIME="2026-07-01") as server:
         yield server
 
 
@@ -154,7 +154,7 @@ def test_states_metrics_and_pages(service, finished):
     assert (status, ready["ready"], ready["warning"]) == (200, True, None)
     version = service.get("/version")[1]
     lineage = json.loads((finished / "models" / "lineage.json").read_text())
-    assert version["revision"] == "abc"
+    assert (version["revision"], version["revision_time"]) == ("abc", "2026-07-01")
     assert version["model"] == lineage["files"]["model.onnx"]
     assert version["data"] == lineage["data"]
     assert version["data_until"] == "2026-02-20"
