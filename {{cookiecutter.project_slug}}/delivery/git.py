@@ -3,11 +3,12 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from . import DeliveryError
 
 
-def git(*arguments: str, folder: Path | None = None, **variables: str) -> str:
+def git(*arguments: str, folder: Path | None = None, **variables: Any) -> str:
     """What git prints, without the line ends around it; `variables` go into its environment.
 
     Raises:

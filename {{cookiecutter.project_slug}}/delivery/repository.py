@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .providers import context
 
 
 @contextmanager
-def open_repository(place: Place | None = None) -> Iterator[Repo]:
+def open_repository(place: Place | None = None) -> Generator[Repo]:
     """The project as DVC sees it, logged in to its storage or to another place."""
     log_in_to_storage()
     place = place or read_place(read_table())
@@ -24,7 +24,7 @@ def open_repository(place: Place | None = None) -> Iterator[Repo]:
 
 
 @contextmanager
-def open_quietly() -> Iterator[Repo]:
+def open_quietly() -> Generator[Repo]:
     """The project, which tells its state to us and not to the terminal."""
     with set_loggers_level(logging.CRITICAL), open_repository() as repo:
         yield repo
@@ -40,6 +40,6 @@ def is_shared(repo: Repo) -> bool:
 def sentence(error: BaseException) -> str:
     """What an error says, with its causes, on one line and without colours."""
     said = [str(error)]
-    while error := error.__cause__:
-        said.append(str(error))
+    while cause := error.__cause__:
+        said.append(str(error := cause))
     return re.sub(r"\x1b\[[0-9;]*m", "", " ".join(": ".join(said).split())).rstrip(".")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -117,7 +117,7 @@ def send(source: Any, target: Any, faults: dict[str, str]) -> None:
 
 
 @contextmanager
-def opened(action: str, place: Place | None = None) -> Iterator[Any]:
+def opened(action: str, place: Place | None = None) -> Generator[Any]:
     """DVC's repository of this project; what goes wrong inside is said in a sentence.
 
     Raises:
