@@ -373,6 +373,8 @@ def test_two_deploys_at_once_are_never_mixed(world):
 def test_a_held_environment_is_refused_and_a_forgotten_lock_is_not(world):
     world.deploy("v1")
     world.publish("v3", "unready")
+    rows = world.project / "deploy/environments.yaml"
+    rows.write_text(rows.read_text().replace("ready_seconds: 3", "ready_seconds: 600"))
     file = world.folder / "local.json"
     command = [sys.executable, "-m", "delivery", "deploy", "--version=v3", "--environment=staging"]
     variables = os.environ | {k: str(v) for k, v in world.variables.items() if v is not None}

@@ -10,6 +10,7 @@ from . import DeliveryError
 VERBS = {
     "check": "check.check",
     "deploy": "release.deploy",
+    "doctor": "doctor.examine",
     "gate": "gate.show",
     "image": "publish.image",
     "login": "identity.login",

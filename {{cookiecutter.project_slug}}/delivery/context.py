@@ -37,6 +37,12 @@ class Context:
     run_url: str = ""
     summary: Path | None = None
 
+    def summarise(self, text: str) -> None:
+        """Add Markdown to the page of the run, where it has room for it."""
+        if self.summary:
+            with self.summary.open("a") as summary:
+                summary.write(text)
+
 
 def resolve(revision: str) -> str | None:
     """The commit that a revision names, if this clone has it."""

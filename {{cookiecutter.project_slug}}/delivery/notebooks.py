@@ -13,8 +13,8 @@ from nbdime.diffing.notebooks import diff_notebooks, set_notebook_diff_targets
 from nbdime.prettyprint import PrettyPrintConfig, pretty_print_notebook_diff
 
 from . import page, providers, revision, rivals
-from .gate import load
 from .git import git
+from .package import load
 
 FOLDER = Path("reports/delivery")
 WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed", "T": "changed"}
@@ -40,25 +40,29 @@ class Change:
 def review(arguments: list[str]) -> int:
     """Show the changed notebooks cell by cell, and run them."""
     context = providers.context()
-    base = rivals.find_base(context)
     runnable = not context.fork or Path("data/raw").exists()
-    changes = [read(*change, base, runnable) for change in find(base)] if base else []
+    changes = find(rivals.find_base(context), runnable)
+    text = to_markdown(changes)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    text = "\n\n".join(["### Notebooks", *map(to_markdown, changes)]) if changes else ""
     (FOLDER / "notebooks.md").write_text(text)
     page.write(FOLDER / "notebooks.html", "Changed notebooks", map(to_html, changes))
+    context.summarise(text)
     for change in changes:
         print(f"{change.path}: {'; '.join([change.kind, *change.findings])}")
     return 1 if any(change.findings for change in changes) else 0
 
 
-def find(base: str) -> Iterator[tuple[str, str, str]]:
-    """Kind, old path and new path of each notebook that changed since a commit."""
+def find(base: str | None, runnable: bool) -> list[Change]:
+    """The notebooks that changed since a commit; none since the first."""
+    if base is None:
+        return []
     command = ("diff", "--name-status", "--find-renames", "-z", base, "--", "*.ipynb")
     words = iter(git(*command).split("\0"))
+    changes = []
     for kind in filter(None, words):
         old = next(words)
-        yield kind[0], old, next(words) if kind[0] == "R" else old
+        changes.append(read(kind[0], old, next(words) if kind[0] == "R" else old, base, runnable))
+    return changes
 
 
 def read(kind: str, old: str, new: str, base: str, runnable: bool) -> Change:
@@ -92,8 +96,12 @@ def _parse(text: str | None) -> nbformat.NotebookNode | None:
         return None
 
 
-def to_markdown(change: Change) -> str:
-    """The difference of the sources, folded."""
+def to_markdown(changes: list[Change]) -> str:
+    """What changed, folded, notebook by notebook."""
+    return "\n\n".join(["### Notebooks", *map(_fold, changes)]) if changes else ""
+
+
+def _fold(change: Change) -> str:
     text = io.StringIO()
     set_notebook_diff_targets(sources=True, attachments=True, outputs=False, metadata=False)
     difference = diff_notebooks(change.old, change.new)

@@ -78,17 +78,20 @@ def to_mermaid(plot: Plot) -> str:
     names = ", ".join(f"{COLOURS[colour]}: {name}" for name, colour in plot.colours.items())
     ordered = [*frame.columns[::-1]] if plot.is_bar else [*frame.columns]
     palette = ",".join(plot.colours[name] for name in ordered)
-    axis = ", ".join(f'"{name}"' for name in frame.index)
-    if not plot.is_bar:
-        axis = f'"{plot.x_label}" {frame.index[0]:.4g} --> {frame.index[-1]:.4g}'
+    names_of_bars = ", ".join(f'"{name}"' for name in frame.index)
+    if plot.is_bar:
+        axes = (f"[{names_of_bars}]", f'"{plot.x_label}" 0 --> {frame.max(axis=None):.4g}')
+    else:
+        ends = f"{frame.index[0]:.4g} --> {frame.index[-1]:.4g}"
+        axes = (f'"{plot.x_label}" {ends}', f'"{plot.y_label}"')
     kinds = ["bar" if plot.is_bar and name == frame.columns[-1] else "line" for name in ordered]
     lines = [
         f"**{plot.title}** ({names})\n",
         "```mermaid",
         '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "' + palette + '"}}}}%%',
         "xychart-beta horizontal" if plot.is_bar else "xychart-beta",
-        f"    x-axis [{axis}]" if plot.is_bar else f"    x-axis {axis}",
-        f'    y-axis "{plot.x_label if plot.is_bar else plot.y_label}"',
+        f"    x-axis {axes[0]}",
+        f"    y-axis {axes[1]}",
     ]
     for kind, name in zip(kinds, ordered, strict=True):
         lines.append(f"    {kind} [{', '.join(f'{value:.4g}' for value in frame[name])}]")

@@ -1,9 +1,10 @@
 """What a change does to the model, for a person with two minutes: report.md and report.html."""
 
-import os
 from pathlib import Path
 
-from . import facts, gate, page, plots, providers, revision, rivals
+import yaml
+
+from . import facts, gate, notebooks, page, plots, providers, revision, rivals
 from .context import Context
 from .facts import Facts
 from .gate import Verdict
@@ -13,7 +14,7 @@ FOLDER = Path("reports/delivery")
 MARKER = "[//]: # (the model's report)"
 NEW = "this change"
 SIGNS = {"promote": "🟢", "block": "🔴", "needs a person": "🟡"}
-LINKS = {"REVIEW_APP_URL": "review app", "NOTEBOOKS_URL": "notebooks", "REPORT_URL": "full report"}
+INTERVALS = "In brackets the interval. **Bold**: outside the interval that it had."
 
 
 def write(arguments: list[str]) -> int:
@@ -25,16 +26,14 @@ def write(arguments: list[str]) -> int:
     draw = plots.to_mermaid if provider.MERMAID else plots.to_table
     texts = [draw(block) if isinstance(block, Plot) else block for block in blocks]
     head = f"## {SIGNS[verdict.decision]} {title}"
-    review = revision.read(f"{FOLDER}/notebooks.md")
+    review = notebooks.to_markdown(notebooks.find(rivals.find_base(context), runnable=False))
     text = "\n\n".join(filter(None, [MARKER, head, *texts, review])) + "\n"
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "report.md").write_text(text)
     kind = verdict.decision.split()[0]
     banner = f'<header class="{kind}">{page.from_markdown(f"## {title}")}</header>'
     page.write(FOLDER / "report.html", "The model's report", [banner, *map(_to_html, blocks)])
-    if context.summary:
-        with context.summary.open("a") as summary:
-            summary.write(text)
+    context.summarise(text)
     providers.tell(context, text)
     print(f"{FOLDER / 'report.html'}: {verdict}")
     return 1 if verdict.broken_floors else 0
@@ -60,9 +59,6 @@ def compose(context: Context, others: dict[str, str], remarks: list[str]) -> lis
     return [*filter(None, blocks), "### Plots", *plots.read(revisions)]
 
 
-INTERVALS = "In brackets the interval. **Bold**: outside the interval that it had."
-
-
 def _title(verdict: Verdict) -> str:
     """The verdict as a heading, and the reason below it."""
     decision, reason = (text[:1].upper() + text[1:] for text in (verdict.decision, verdict.reason))
@@ -72,9 +68,16 @@ def _title(verdict: Verdict) -> str:
 
 
 def _link(context: Context) -> str:
-    links = {"this run": context.run_url}
-    links |= {name: os.environ.get(variable, "") for variable, name in LINKS.items()}
-    return " · ".join(f"[{name}]({url})" for name, url in links.items() if url)
+    """Where there is more: the run with its artifacts, and the change at work."""
+    links = []
+    if context.run_url:
+        run = f"[this run]({context.run_url})"
+        links.append(f"`report.html` and `notebooks.html` are among the artifacts of {run}.")
+    environments = yaml.safe_load(revision.read("deploy/environments.yaml") or "") or {}
+    app = environments.get("review", {}).get("url", "")
+    if context.pull_request and app and not app.endswith(".localhost"):  # as rendered
+        links.append(f"[The review app]({app.format(number=context.pull_request)}).")
+    return " ".join(links)
 
 
 def _to_html(block: str | Plot) -> str:

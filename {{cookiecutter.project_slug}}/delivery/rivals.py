@@ -59,4 +59,6 @@ def _ask_production() -> tuple[str | None, str]:
             return json.load(answer)["revision"].removesuffix("-changed"), ""
     except (OSError, ValueError, KeyError) as error:
         reason = getattr(error, "reason", error)
+        if url.endswith(".localhost"):  # as rendered: nothing was ever deployed
+            return None, ""
         return None, f"Production ({url}) does not say what it serves: {reason}."

@@ -8,6 +8,7 @@ from ..context import Context, Event, find_base
 from ..forge import Forge, mine, token
 
 VARIABLE = "BITBUCKET_BUILD_NUMBER"
+SECRETS = ("BITBUCKET_TOKEN",)
 LIMIT = 32_768
 MERMAID = False
 CUSTOM: dict[str, Event] = {"manual": "manual", "schedule": "schedule"}

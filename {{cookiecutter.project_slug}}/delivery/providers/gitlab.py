@@ -9,6 +9,7 @@ from ..context import Context, Event, find_base
 from ..forge import Forge, mine, token
 
 VARIABLE = "GITLAB_CI"
+SECRETS = ("GITLAB_TOKEN",)
 LIMIT = 1_000_000
 MERMAID = True
 EVENTS: dict[str, Event] = {

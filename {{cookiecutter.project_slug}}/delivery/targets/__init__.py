@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from .. import DeliveryError
 from ..environments import Environment
@@ -66,7 +66,8 @@ class Deployed:
     @classmethod
     def read(cls, labels: dict[str, str]) -> Self:
         """The facts that `labels` wrote; what an older version did not write is empty."""
-        facts = {field.name: labels.get(f"{PREFIX}{field.name}", "") for field in fields(cls)}
+        names = [field.name for field in fields(cls)]
+        facts: dict[str, Any] = {name: labels.get(f"{PREFIX}{name}", "") for name in names}
         return cls(**facts | {"share": int(facts["share"] or 100)})
 
 

@@ -8,7 +8,7 @@ import datetime
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from ..environments import Environment
 from ..image import project
 from . import ASK, PREFIX, Deployed
 
+SECRETS = ("SSH_PRIVATE_KEY", "SSH_KNOWN_HOSTS")  # of CI, for hosts that are asked by ssh
 PROXY = "delivery-proxy"
 NEXT = "-next"
 SITE = """
@@ -50,7 +51,7 @@ class Container:
 
 
 @contextmanager
-def lock(environment: Environment) -> Iterator[None]:
+def lock(environment: Environment) -> Generator[None]:
     """Hold a container's name, which the engine gives to one only; DeliveryError if it is held."""
     _compose(environment, "proxy", PROXY)
     name = f"{_slug(environment)}-lock"

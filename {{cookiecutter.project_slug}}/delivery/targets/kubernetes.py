@@ -7,7 +7,7 @@ cluster's own.
 import datetime
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..environments import REVIEW, Environment
 from ..image import project
 from . import ASK, Deployed
 
+SECRETS = ("DEPLOY_KUBECONFIG",)  # of CI
 OVERLAYS = Path("deploy/kubernetes/overlays")
 STABLE, CANARY = "service", "service-canary"
 LOCK = "delivery-lock"
@@ -27,7 +28,7 @@ LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
 
 @contextmanager
-def lock(environment: Environment) -> Iterator[None]:
+def lock(environment: Environment) -> Generator[None]:
     """Hold a ConfigMap, which the cluster makes only once; DeliveryError if it is held."""
     names = _kubectl(environment, "get", "namespaces", "--output", "name")
     if f"namespace/{_namespace(environment)}" not in names.split():
