@@ -31,6 +31,7 @@ bench: demo ## time generation, pipeline and service beside their floors
 	$(RUN) python benchmarks/generation.py
 	$(RUN) python benchmarks/pipeline.py
 	$(RUN) python benchmarks/serving.py $(DEMO)
+	$(RUN) python benchmarks/rivals.py $(DEMO)
 
 # without uv on PATH, one is put into .venv, where `uv sync` keeps it
 uv:
