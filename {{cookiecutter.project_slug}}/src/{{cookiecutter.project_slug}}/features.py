@@ -28,19 +28,25 @@ def main() -> None:
 def compute(parameters: Params, raw: Path, offline: Path | None, online: Path) -> None:
     """Map the definition over the partitions and merge; their number does not change the result."""
     online.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".features-", dir=online.parent) as folder:
-        work = partial(compute_partition, parameters, raw, Path(folder), offline is not None)
-        engine.map_partitions(work, parameters.features.partitions)
-        with tables.connect(parameters.engine) as connection:
-            if offline:
-                with replacing(offline) as new:
-                    files = f"'{folder}/offline-*.parquet'"
-                    query = f"SELECT * FROM {files} ORDER BY moment, example_id"
-                    tables.write_sorted(connection, query, new)
-            with replacing(online) as new:
-                cutoff = parameters.collect.cutoff.isoformat()
-                encoding = schema.encoding(TASK.features)
-                store.build(new, encoding, cutoff, _online_rows(connection, folder))
+    cutoff = parameters.collect.cutoff
+    with (
+        tempfile.TemporaryDirectory(prefix=".features-", dir=online.parent) as folder,
+        tables.connect(parameters.engine) as connection,
+    ):
+        split = parameters.features.partitions > 1
+        if split:
+            work = partial(compute_partition, parameters, raw, Path(folder), offline is not None)
+            engine.map_partitions(work, parameters.features.partitions)
+        else:  # nothing to merge: files on the way would cost a tenth
+            tables.attach(connection, raw)
+        if offline:
+            examples = f"FROM '{folder}/offline-*.parquet'" if split else offline_query(connection)
+            with replacing(offline) as new:
+                tables.write_sorted(connection, f"{examples} ORDER BY moment, example_id", new)
+        rows = f"FROM '{folder}/online-*.parquet'" if split else online_query(connection, cutoff)
+        with replacing(online) as new:
+            chunks = _online_rows(connection, rows)
+            store.build(new, schema.encoding(TASK.features), cutoff.isoformat(), chunks)
 
 
 def compute_partition(
@@ -50,10 +56,9 @@ def compute_partition(
     mine = f"{TASK.entity_id} % {parameters.features.partitions} = {number}"
     with tables.connect(parameters.engine) as connection:
         tables.attach(connection, raw)
-        if parameters.features.partitions > 1:
-            for name, model in TABLES.items():
-                if TASK.entity_id in model.model_fields:
-                    tables.view(connection, name, raw / f"{name}.parquet", mine)
+        for name, model in TABLES.items():
+            if TASK.entity_id in model.model_fields:
+                tables.view(connection, name, raw / f"{name}.parquet", mine)
         if with_offline:
             offline = folder / f"offline-{number}.parquet"
             tables.write(connection, offline_query(connection), offline)
@@ -110,12 +115,12 @@ def _feature_columns(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _online_rows(
-    connection: duckdb.DuckDBPyConnection, folder: str
+    connection: duckdb.DuckDBPyConnection, rows: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     selected = ", ".join(schema.encoded(TASK.features))
     connection.execute(
         f"CREATE OR REPLACE TABLE online AS SELECT entity_id, epoch_us(known_until), {selected} "
-        f"FROM '{folder}/online-*.parquet' ORDER BY entity_id"
+        f"FROM ({rows}) ORDER BY entity_id"
     )
     first = 0
     while True:

@@ -49,6 +49,8 @@ def version(ranker: Ranker) -> Answer:
     state = {
         "revision": REVISION,
         "revision_time": REVISION_TIME,
+        "model_hash": os.environ.get("MODEL_HASH", "unknown"),
+        "data_hash": os.environ.get("DATA_HASH", "unknown"),
         "model": ranker.version,
         "data": ranker.lineage["data"],
         "data_until": ranker.lineage["parameters"]["collect"]["until"],
