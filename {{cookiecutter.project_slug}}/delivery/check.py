@@ -15,7 +15,7 @@ from dvc.repo import Repo
 from nbstripout import strip_output
 
 from .git import git
-from .storage import is_shared, open_repository, sentence
+from .repository import is_shared, open_quietly, sentence
 
 CONFLICT = r"^(<{7}|>{7}|\|{7}) "
 
@@ -24,7 +24,7 @@ def check(arguments: list[str]) -> int:
     """Find what would keep others from reproducing this commit."""
     findings = [*find_conflicts(), *find_outputs_in_notebooks()]
     try:
-        with open_repository() as repo:
+        with open_quietly() as repo:
             findings += find_odd_dependencies(repo)
             findings += find_stale_stages(repo)
             findings += find_unpushed_data(repo)
