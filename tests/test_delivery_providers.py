@@ -59,7 +59,8 @@ def repository(scratch, git):
 
     commits = SimpleNamespace(first=commit("First"), fork_point=commit("Fork point"))
     git(folder, "checkout", "--quiet", "-b", "feature")
-    commits.feature = commit("Feature")
+    commit("Feature")
+    commits.feature = commit("More of the feature")
     git(folder, "checkout", "--quiet", "main")
     commits.main = commit("Main went on")
     git(folder, "tag", "v1.0.0")
@@ -170,6 +171,11 @@ TAG = {"event": "tag", "head": "main", "base": "fork_point", "tag": "v1.0.0", "b
 # provider, what is checked out, its variables, what has to be understood
 RUNS = {
     "github-pull": ("merged", {"GITHUB_EVENT_NAME": "pull_request"}, PULL | {"base": "main"}),
+    "github-head": (
+        "feature",
+        {"GITHUB_EVENT_NAME": "pull_request"},
+        PULL | {"base": "fork_point", "fork": False},
+    ),
     "github-fork": ("merged", {"GITHUB_EVENT_NAME": "pull_request", "FROM": "x/y"}, {"fork": True}),
     "github-gone": ("merged", {"GITHUB_EVENT_NAME": "pull_request", "FROM": ""}, {"fork": True}),
     "github-push": ("main", {"GITHUB_EVENT_NAME": "push", "GITHUB_SHA": "{main}"}, PUSH),
