@@ -24,7 +24,7 @@ class Journal:
 
     def write(self, record: dict[str, Any]) -> bool:
         """Append the allowed fields; False if it failed: a full disk must not stop the service."""
-        allowed = {name: record[name] for name in self.fields}
+        allowed = {name: record.get(name) for name in self.fields}
         line = b"%b%b\n" % (self._prefix, to_json(allowed, inf_nan_mode="null"))
         try:
             written = os.write(self._file, line)

@@ -160,11 +160,14 @@ class Service:
     def _note(self, path: str, answer: Answer, seconds: float) -> None:
         known = path in self._posts or path in self._gets
         metrics.seconds(path if known else "other", answer.status).observe(seconds)
-        if (record := answer.record) is None:
+        if path not in self._posts:
             return
-        metrics.rankings(record["served"], record["cold_start"]).inc()
+        record = answer.record or {}
+        if record:
+            metrics.rankings(record["served"], record["cold_start"]).inc()
         time_now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        record |= {"time": time_now, "route": path, "seconds": round(seconds, 6)}
+        record |= {"time": time_now, "route": path, "status": answer.status}
+        record["seconds"] = round(seconds, 6)
         if not self._journal.write(record):
             metrics.LOG_FAILURES.inc()
 
