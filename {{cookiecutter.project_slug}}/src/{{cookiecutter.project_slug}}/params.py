@@ -122,6 +122,7 @@ class Monitor(Section):
     match_hours: float = Field(gt=0)
     alpha: float = Field(gt=0, lt=1)
     floor: float = Field(ge=0)
+    confidence: float = Field(gt=0, lt=1)
     min_rows: int = Field(ge=50)
     max_feature_age_days: float = Field(gt=0)
     max_model_age_days: float = Field(gt=0)

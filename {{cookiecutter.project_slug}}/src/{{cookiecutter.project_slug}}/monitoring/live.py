@@ -109,7 +109,8 @@ def _metrics(outcomes: dict[str, np.ndarray], parameters: Params) -> dict:
             },
             examples,
         )
-    return evaluate.measure(terms, examples, parameters.evaluate)
+    certain = {"confidence": parameters.monitor.confidence}
+    return evaluate.measure(terms, examples, parameters.evaluate.model_copy(update=certain))
 
 
 def compare(metrics: dict, release: dict) -> list[Comparison]:
