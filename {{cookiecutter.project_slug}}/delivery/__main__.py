@@ -8,7 +8,10 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
+    "gate": "gate.show",
     "image": "image.build",
+    "notebooks": "notebooks.review",
+    "report": "report.write",
 }
 
 
