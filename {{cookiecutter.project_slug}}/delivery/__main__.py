@@ -10,8 +10,10 @@ from . import DeliveryError
 VERBS = {
     "gate": "gate.show",
     "image": "image.build",
+    "monitor": "watch.tell",
     "notebooks": "notebooks.review",
     "report": "report.write",
+    "retrain": "retrain.propose",
 }
 
 

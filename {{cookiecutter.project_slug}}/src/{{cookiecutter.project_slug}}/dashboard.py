@@ -16,13 +16,13 @@ import streamlit as st
 
 REPORTS = Path("reports")
 SERVICE = os.environ.get("SERVICE", "http://127.0.0.1:8000")
-SIGNS = {"ok": "✅", "alarm": "🚨", "unknown": "❔"}
+SIGNS = {"ok": ":green[ok]", "alarm": ":red[alarm]", "unknown": ":orange[unclear]"}
 POLICIES = {"random": "at random", "best_single": "always the best one", "model": "by the model"}
 
 
 def main() -> None:
     """One page of four parts."""
-    st.set_page_config("Model dashboard", "🎯", layout="wide")
+    st.set_page_config("The model and its service", layout="wide")
     st.title("The model and its service")
     metrics = read("metrics.json")
     if metrics is None:

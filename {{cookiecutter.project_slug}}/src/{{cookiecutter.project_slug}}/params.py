@@ -143,6 +143,12 @@ class Monitor(Section):
     max_cold_start_share: float = Field(ge=0, le=1)
 
 
+class Retrain(Section):
+    """What a retraining may do by itself."""
+
+    merge_within: float | None = Field(ge=0)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -155,6 +161,7 @@ class Params(Section):
     gate: Gate
     serve: Serve
     monitor: Monitor
+    retrain: Retrain
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

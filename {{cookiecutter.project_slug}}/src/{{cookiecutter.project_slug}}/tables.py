@@ -34,6 +34,8 @@ def connect(engine: Engine) -> Generator[duckdb.DuckDBPyConnection]:
                 "temp_directory": folder,
             },
         )
+        # of DuckDB's own, which goes to stdout, even into a pipe
+        connection.execute("SET enable_progress_bar = false")
         try:
             yield connection
         finally:
