@@ -15,6 +15,7 @@ import yaml
 from .. import drift, monitor
 from ..drift import Distribution
 from ..monitoring import requests
+from ..monitoring.live import compare
 from ..stage import StageError
 from . import log
 from .conftest import PACKAGE
@@ -181,3 +182,24 @@ def test_the_reference_is_of_the_model_that_is_served(finished):
     assert reference.model == lineage["files"]["model.onnx"]
     assert set(reference.distributions) == {*log.NAMES, drift.PREDICTION}
     assert 50 < reference.rows < sum(reference.distributions["country"].counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "live", "state"),
+    [
+        ("model_r2", (0.05, 0.02, 0.08), "alarm"),
+        ("model_r2", (0.05, 0.02, 0.14), "ok"),
+        ("model_r2", (0.5, 0.4, 0.6), "ok"),
+        ("predicted_over_observed", (1.5, 1.4, 1.6), "alarm"),
+        ("predicted_over_observed", (0.7, 0.65, 0.75), "alarm"),
+        ("predicted_over_observed", (0.98, 0.94, 1.02), "ok"),
+        ("predicted_over_observed", (None, None, None), "unknown"),
+    ],
+)
+def test_an_outcome_alarms_where_it_is_far_from_the_promise_and_worse(name, live, state):
+    ends = ("value", "low", "high")
+    promised = {"model_r2": (0.2, 0.15, 0.25), "predicted_over_observed": (1.1, 1.08, 1.12)}
+    released = {"error": {n: dict(zip(ends, v, strict=True)) for n, v in promised.items()}}
+    metrics = {"error": {name: dict(zip(ends, live, strict=True))}}
+    (found,) = compare(metrics, released)
+    assert (found.name, found.state) == (name, state)
