@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..contract import TASK
+from ..errors import UnavailableError
 from ..params import Serve
 from ..ranking import Ranker, Ranking
 from . import metrics, pages, state
@@ -62,6 +63,8 @@ class Service:
             answer = await self._answer(scope["method"], path, scope, receive)
         except RefusedError as refusal:
             answer = _refuse(refusal)
+        except UnavailableError as fault:
+            answer = _refuse(RefusedError(503, str(fault), retry_after="1"))
         except DisconnectedError:
             return
         except Exception:
