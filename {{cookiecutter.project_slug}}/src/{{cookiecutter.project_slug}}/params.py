@@ -20,7 +20,9 @@ class Section(BaseModel):
 class Engine(Section):
     """Where and with how much partitions and fits run."""
 
-    kind: Literal["local"]
+    kind: Literal["local", "dask"]
+    address: str = Field(pattern=r"^((tcp|tls|ws|wss)://\S+)?$")
+    workers: int = Field(ge=1)
     threads: int = Field(ge=1)
     memory_limit: str = Field(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
 

@@ -40,12 +40,14 @@ def connect(engine: Engine) -> Generator[duckdb.DuckDBPyConnection]:
             connection.close()
 
 
-def attach(connection: duckdb.DuckDBPyConnection, folder: Path = RAW) -> None:
+def attach(
+    connection: duckdb.DuckDBPyConnection, folder: Path = RAW, reference: Path = REFERENCE
+) -> None:
     """Make every table of the contract a view; raises StageError for a bad file."""
     for name in contract.TABLES:
         view(connection, name, folder / f"{name}.parquet")
     for name in contract.REFERENCE_TABLES:
-        read_reference(connection, name)
+        read_reference(connection, name, reference)
 
 
 def view(connection: duckdb.DuckDBPyConnection, name: str, path: Path, where: str = "true") -> None:
@@ -63,9 +65,11 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, path: Path, where: st
         raise StageError(f"{path} has no rows: look at collect.source in params.yaml")
 
 
-def read_reference(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def read_reference(
+    connection: duckdb.DuckDBPyConnection, name: str, folder: Path = REFERENCE
+) -> None:
     """Make data/<name>.csv a view, checked like any table."""
-    path = REFERENCE / f"{name}.csv"
+    path = folder / f"{name}.csv"
     if not path.exists():
         raise StageError(f"{path} is missing: contract.py names it")
     source = f"read_csv('{_escape(path)}', header = true, all_varchar = true)"
@@ -149,9 +153,16 @@ def _violations(
     return [f"{words}; rows that break it: {count[0]}, such as"] + [f"  {row}" for row in rows]
 
 
-def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """Write the result of a query as Parquet, in any order of rows."""
-    connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
+def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write the result of a query as Parquet, in any order of rows; their number."""
+    copied = connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
+    return copied.fetchall()[0][0]
+
+
+def union(paths: Iterable[Path]) -> str:
+    """SQL of the rows of many Parquet files."""
+    files = ", ".join(f"'{_escape(path)}'" for path in paths)
+    return f"FROM read_parquet([{files}])"
 
 
 def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
