@@ -2,7 +2,7 @@
 
 import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -68,6 +68,18 @@ class Train(Section):
     max_parity_error: float = Field(gt=0)
 
 
+Tunable = Literal["rounds", "depth", "learning_rate", "min_child_weight", "subsample"]
+
+
+class Tune(Section):
+    """What `make tune` tries: values of parameters of the model; how many of the best it queues."""
+
+    trials: int = Field(ge=1)
+    queued: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    space: dict[Tunable, Annotated[list[int | float], Field(min_length=1)]] = Field(min_length=1)
+
+
 class Evaluate(Section):
     """The bootstrap behind every interval."""
 
@@ -114,6 +126,7 @@ class Params(Section):
     simulate: Simulate | None = None
     features: Features
     train: Train
+    tune: Tune
     evaluate: Evaluate
     serve: Serve
 
