@@ -52,15 +52,23 @@ def check_email(email: str) -> Iterator[str]:
         )
 
 
-def check_storage(url: str) -> Iterator[str]:
-    """Ask for a place that `.dvc/config` can hold, and for no secret, since it is committed."""
-    if not url.strip() or url != url.strip() or re.search(r"[\n\t\"'#,]", url):
+def check_storage(url: str, storage: str, row: dict) -> Iterator[str]:
+    """Ask for a place of that storage that `.dvc/config` can hold: no secret, it is committed."""
+    if re.search(r"://[^/@]*:[^/@]*@", url):
+        yield (
+            "storage_url holds a password: leave it out, the README says where DVC finds it. "
+            "Render again soon: cookiecutter keeps the last answers in its replay folder."
+        )
+    elif not url.strip() or url != url.strip() or re.search(r"[\n\t\"'#,]", url):
         yield (
             f"storage_url {json.dumps(url)} is not a plain path or URL: write it without "
-            "quotes, commas, # and outer blanks."
+            f'quotes, commas, # and outer blanks, for example "{row["url"]}".'
         )
-    if re.search(r"://[^/@]*:[^/@]*@", url):
-        yield "storage_url holds a password: leave it out, the README says where DVC finds it."
+    elif not re.fullmatch(row["pattern"], url):
+        yield (
+            f"storage_url {json.dumps(url)} names no place of the storage {storage}: "
+            f'write one like "{row["url"]}".'
+        )
 
 
 def check_folder(folder: str) -> Iterator[str]:
@@ -101,7 +109,8 @@ def find_problems(context: dict, folder: str) -> list[str]:
     for question in ("project_name", "description", "author_name", "storage_url"):
         problems += check_text(question, context[question])
     problems += check_email(context["author_email"])
-    problems += check_storage(context["storage_url"])
+    storage = context["storage"]
+    problems += check_storage(context["storage_url"], storage, context["__storages"][storage])
     return [*problems, *check_folder(folder)]
 
 

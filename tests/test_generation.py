@@ -5,11 +5,11 @@ import os
 import shutil
 import sys
 import textwrap
-import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import TOOLS
+from test_questions import CHOICES
 
 SLUG = "promotion_ranker"
 PARENT = "Next: cd promotion_ranker && make setup"
@@ -405,10 +405,9 @@ def test_changed_template_is_not_remembered(render, git, template, tmp_path, cha
     assert git(tmp_path / "out" / SLUG, "log", "--format=%s") == "Start from cd4ml-template"
 
 
-def test_archive_is_not_remembered(render, git, template, tmp_path):
-    git(template, "archive", "--prefix=cd4ml-template/", "-o", tmp_path / "t.zip", "HEAD")
-    assert zipfile.is_zipfile(tmp_path / "t.zip")
-    done = render(tmp_path / "out", source=tmp_path / "t.zip")
+def test_copy_without_history_is_not_remembered(render, git, template, tmp_path):
+    copied = shutil.copytree(template, tmp_path / "copy", ignore=shutil.ignore_patterns(".git"))
+    done = render(tmp_path / "out", source=copied)
     assert "Skipped .cruft.json: the template is not a git repository" in done.stdout
     assert describe(git, tmp_path / "out" / SLUG) == DONE
 
@@ -653,16 +652,42 @@ def test_nbdime_finds_nothing_to_set_up(project, run, git):
 # What DVC sees
 
 
-@pytest.mark.parametrize("url", ["", "../my store", "deep/er", "/srv/store", "~/store", "s3://b/p"])
-def test_dvc_is_set_up_as_dvc_itself_does(render, run, git, tmp_path, url):
-    answers = {"storage_url": url} if url else {}
-    render(tmp_path, env={"CD4ML_INIT": "render"}, **answers)
+REMOTES = {  # answers: the URL and the options as one would give them to DVC
+    ("local", ""): (f"../{SLUG}-storage", {}),
+    ("local", "../my store"): ("../my store", {}),
+    ("local", "deep/er"): ("deep/er", {}),
+    ("local", "/srv/store"): ("/srv/store", {}),
+    ("local", "~/store"): ("~/store", {}),
+    ("s3", "s3://bucket/p"): ("s3://bucket/p", {}),
+    ("s3_compatible", "http://127.0.0.1:9000/bucket/a/b"): (
+        "s3://bucket/a/b",
+        {"endpointurl": "http://127.0.0.1:9000"},
+    ),
+    ("gcs", "gs://bucket"): ("gs://bucket", {}),
+    ("azure", "https://acme.blob.core.windows.net/data/a/b"): (
+        "azure://data/a/b",
+        {"account_name": "acme"},
+    ),
+    ("ssh", "ssh://me@host:2222/srv/data"): ("ssh://me@host:2222/srv/data", {}),
+    ("webdav", "webdavs://host/dav/data"): ("webdavs://host/dav/data", {}),
+}
+
+
+def test_every_storage_is_set_up():
+    assert {storage for storage, _ in REMOTES} == set(CHOICES["storage"])
+
+
+@pytest.mark.parametrize("answers", REMOTES, ids=" ".join)
+def test_dvc_is_set_up_as_dvc_itself_does(render, run, git, tmp_path, answers):
+    url, options = REMOTES[answers]
+    given = {"storage": answers[0]} | ({"storage_url": answers[1]} if answers[1] else {})
+    render(tmp_path, env={"CD4ML_INIT": "render"}, **given)
     reference = tmp_path / "reference"
     git(tmp_path, "init", "--quiet", reference)
-    where = url or f"../{SLUG}-storage"
     run(TOOLS / "dvc", "init", "--quiet", cwd=reference)
-    run(TOOLS / "dvc", "remote", "add", "--quiet", "--default", "storage", where, cwd=reference)
-    run(TOOLS / "dvc", "remote", "modify", "storage", "verify", "true", cwd=reference)
+    run(TOOLS / "dvc", "remote", "add", "--quiet", "--default", "storage", url, cwd=reference)
+    for option, value in [*options.items(), ("verify", "true")]:
+        run(TOOLS / "dvc", "remote", "modify", "storage", option, value, cwd=reference)
     for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
         assert (tmp_path / SLUG / name).read_bytes() == (reference / name).read_bytes(), name
     static = {p.name for p in (tmp_path / SLUG / ".dvc").iterdir()}

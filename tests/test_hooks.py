@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_questions import QUESTIONS
 
 HOOKS = Path(__file__).parents[1] / "hooks"
 GOOD = {
+    "__storages": QUESTIONS["__storages"],
     "project_name": "Promotion Ranker",
     "project_slug": "promotion_ranker",
     "description": "Ranks promotions.",
     "author_name": "Data Team",
     "author_email": "data@example.com",
+    "storage": "local",
     "storage_url": "../storage",
 }
 
@@ -117,18 +120,85 @@ def test_name_refused(name):
     assert len(list(pre.check_name("project_name", name))) == 1
 
 
-@pytest.mark.parametrize(
-    "url", ["../s", "/a b/c", "~/s", "s3://b/p", "ssh://me@host:22/p", "C:\\s"]
-)
-def test_storage_accepted(url):
-    assert list(pre.check_storage(url)) == []
+def storage_row(storage):
+    return {
+        key: fact.replace("{{ cookiecutter.project_slug }}", "ranker") if key == "url" else fact
+        for key, fact in QUESTIONS["__storages"][storage].items()
+    }
+
+
+def storage_problems(storage, url):
+    return list(pre.check_storage(url, storage, storage_row(storage)))
+
+
+PLACES = {
+    "azure": ["https://acme.blob.core.windows.net/data", "https://a1b.blob.core.windows.net/d-1/x"],
+    "gcs": ["gs://bucket", "gs://my_bucket.example/a/b"],
+    "local": ["../s", "/a b/c", "~/s", "C:\\s", "s"],
+    "s3": ["s3://bucket", "s3://my.bucket-1/a/b-c"],
+    "s3_compatible": ["http://127.0.0.1:9000/bucket", "https://minio.example.com/bucket/a"],
+    "ssh": ["ssh://me@host:22/p", "ssh://host/srv/data"],
+    "webdav": ["webdav://127.0.0.1:8080/dvc", "webdavs://cloud.example.com/remote.php/dav/x"],
+}
+ELSEWHERE = {
+    "azure": ["azure://data", "https://acme.blob.core.windows.net", "https://example.com/data"],
+    "gcs": ["gs://", "gcs://bucket", "gs:///path", "s3://bucket"],
+    "local": ["s3://bucket", "file:///srv"],
+    "s3": [
+        "s3://",
+        "s3:///path",
+        "S3://bucket",
+        "s3://Bucket",
+        "s3://b/x",
+        "bucket",
+        "s3://buc ket",
+    ],
+    "s3_compatible": ["s3://bucket", "https://minio.example.com", "https://minio.example.com/"],
+    "ssh": ["ssh://host", "host:/srv", "sftp://host/srv", "ssh:///srv", "ssh://me@ho st/srv"],
+    "webdav": ["https://cloud.example.com/x", "webdav://", "webdavs://cloud.example.com"],
+}
+
+
+def pairs(table):
+    return [(storage, url) for storage, urls in table.items() for url in urls]
+
+
+@pytest.mark.parametrize("storage", QUESTIONS["storage"])
+def test_storage_has_places_that_are_tried(storage):
+    assert PLACES[storage]
+    assert ELSEWHERE[storage]
+    assert storage_problems(storage, storage_row(storage)["url"]) == []
+
+
+@pytest.mark.parametrize(("storage", "url"), pairs(PLACES))
+def test_storage_accepted(storage, url):
+    assert storage_problems(storage, url) == []
 
 
 @pytest.mark.parametrize(
-    "url", ["", " ", "a#b", "it's", 'a"b', "a\nb", "a,b", "ssh://me:word@host/p"]
+    ("storage", "url"),
+    [*pairs(ELSEWHERE), *((s, u) for s in PLACES for u in ("", " ", PLACES[s][0] + " ", "a\nb"))],
 )
-def test_storage_refused(url):
-    assert len(list(pre.check_storage(url))) == 1
+def test_storage_refused_with_an_example(storage, url):
+    (problem,) = storage_problems(storage, url)
+    assert storage_row(storage)["url"] in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("url", ["a#b", "it's", 'a"b', "a,b"])
+def test_storage_refused_that_the_configuration_cannot_hold(url):
+    assert len(storage_problems("local", url)) == 1
+
+
+@pytest.mark.parametrize("storage", QUESTIONS["storage"])
+def test_storage_with_a_password_is_refused_and_not_repeated(storage):
+    for url in (
+        "ssh://me:sesame@host/p",
+        "https://key:sesame@s3.example.com/bucket",
+        " a://b:sesame@c",
+    ):
+        (problem,) = storage_problems(storage, url)
+        assert "sesame" not in problem
 
 
 def test_all_problems_come_at_once(tmp_path):
@@ -330,6 +400,34 @@ def test_origin_of_an_unpacked_archive_is_unknown(source):
     (source / "unpacked").mkdir()
     with pytest.raises(RuntimeError, match="not a git repository"):
         origin_of(source / "unpacked")
+
+
+@pytest.mark.parametrize(
+    ("archive", "repository"),
+    [
+        ("https://github.com/o/t/archive/refs/tags/v1.zip", "https://github.com/o/t"),
+        ("https://me:word@gitlab.com/g/s/t/-/archive/v1/t-v1.zip", "https://gitlab.com/g/s/t"),
+        ("https://bitbucket.org/o/t/get/v1.zip", "https://bitbucket.org/o/t"),
+        ("/srv/t-v1.zip", "/srv/t-v1.zip"),
+    ],
+)
+def test_origin_of_an_archive_is_the_repository_and_the_commit_in_it(source, archive, repository):
+    note, revision = source / ".git_archival.txt", "0123456789" * 4
+    (source / ".git").rename(source / "away")
+    note.write_text(f"node: {revision}\n")
+    assert origin_of(source, template=archive) == (repository, revision, None)
+    note.write_text("node: $Format:%H$\n")
+    with pytest.raises(RuntimeError, match="not a git repository"):
+        origin_of(source, template=archive)
+
+
+def test_scripts_of_an_archive_alone_are_marked_as_such(tmp_path):
+    for name, text in (("run", "#!/bin/sh\n"), ("note", "# no\n"), ("empty", "")):
+        (tmp_path / name).write_text(text)
+    post.allow_running({"_template": "https://example.com/t"}, tmp_path)
+    assert not os.access(tmp_path / "run", os.X_OK)
+    post.allow_running({"_template": "https://example.com/archive/t.ZIP"}, tmp_path)
+    assert [p.name for p in tmp_path.iterdir() if os.access(p, os.X_OK)] == ["run"]
 
 
 def test_origin_under_cruft_is_what_cruft_says():

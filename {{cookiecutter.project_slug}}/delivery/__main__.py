@@ -8,7 +8,19 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
-    "image": "image.build",
+    "check": "check.check",
+    "deploy": "release.deploy",
+    "doctor": "doctor.examine",
+    "gate": "gate.show",
+    "image": "publish.image",
+    "login": "identity.login",
+    "notebooks": "notebooks.review",
+    "report": "report.write",
+    "reproduce": "reproduce.reproduce",
+    "review-app": "review.review_app",
+    "rollback": "release.rollback",
+    "status": "release.status",
+    "template-update": "template_update.update",
 }
 
 
@@ -33,7 +45,7 @@ def _find(verb: str) -> Callable[[list[str]], int]:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:16}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
+    lines = [f"  {verb:18}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
     return "\n".join(["python -m delivery VERB", *lines])
 
 

@@ -88,6 +88,17 @@ class Evaluate(Section):
     seed: int = Field(ge=0)
 
 
+class Gate(Section):
+    """When a model may replace another one."""
+
+    metric: Literal["policy", "error"]
+    margin: float = Field(ge=0, lt=1)
+    resamples: int = Field(ge=20)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    floors: dict[str, float]
+
+
 LogField = Literal[
     "time",
     "route",
@@ -128,6 +139,7 @@ class Params(Section):
     train: Train
     tune: Tune
     evaluate: Evaluate
+    gate: Gate
     serve: Serve
 
 

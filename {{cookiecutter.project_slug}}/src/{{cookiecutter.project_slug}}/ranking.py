@@ -25,7 +25,7 @@ class Ranking(NamedTuple):
 
     Attributes:
         actions: ids (m,); [None] when the task has no choice.
-        expected, baseline: expected target (m,) by what served, and by the baseline.
+        expected: expected target (m,) of each.
         served: what the order is from.
         cold_start: nothing is known of the entity, so the baseline served.
         known_until: microseconds since 1970; None if the features were not looked up.
@@ -34,7 +34,6 @@ class Ranking(NamedTuple):
 
     actions: list[int | None]
     expected: list[float]
-    baseline: list[float]
     served: Served
     cold_start: bool
     known_until: int | None
@@ -57,7 +56,8 @@ class Ranker:
         self.version: str = self.lineage["files"][model.ONNX]
         self._actions = baseline.action_ids.tolist() or [None]
         self._places = {action: place for place, action in enumerate(self._actions)}
-        self._means: list[float] = baseline.means.tolist() if TASK.choice else [baseline.overall]
+        means = baseline.means.tolist() if TASK.choice else [baseline.overall]
+        self.means: dict[int | None, float] = dict(zip(self._actions, means, strict=True))
         self._encoding = schema.encoding(TASK.features)
         self._known = len(self._encoding)
         self._inputs = np.empty((len(self._actions), len(TASK.feature_names)), np.float32)
@@ -84,19 +84,19 @@ class Ranker:
     def _order(
         self, features: np.ndarray | None, chosen: list[int] | None, known_until: int | None
     ) -> Ranking:
-        places = range(len(self._actions)) if chosen is None else self._find(chosen)
-        baseline = expected = [self._means[place] for place in places]
-        served: Served = "baseline"
+        actions, inputs = self._actions, self._inputs
+        if chosen is not None:
+            actions, inputs = chosen, inputs[self._find(chosen)]
         if self._model and features is not None:
-            inputs = self._inputs if chosen is None else self._inputs[places]
             inputs[:, : self._known] = features
             expected, served = self._model.predict(inputs).tolist(), "model"
+        else:
+            expected, served = [self.means[action] for action in actions], "baseline"
         # lists, not arrays: for so few numbers every call into numpy costs more than the work
-        order = sorted(range(len(places)), key=expected.__getitem__, reverse=True)
+        order = sorted(range(len(actions)), key=expected.__getitem__, reverse=True)
         return Ranking(
-            [self._actions[places[rank]] for rank in order],
-            [expected[rank] for rank in order],
-            [baseline[rank] for rank in order],
+            [actions[place] for place in order],
+            [expected[place] for place in order],
             served,
             features is None,
             known_until,

@@ -18,6 +18,7 @@ import numpy as np
 
 ONLINE = Path("data/features/online.lmdb")
 META = b"meta"
+FLOAT = np.dtype("<f4")
 MAP_SIZE = 1 << 40  # an upper bound of the address space, not of the file
 LOOK_SECONDS = 1.0  # how often a live store looks whether its file was swapped
 
@@ -69,7 +70,7 @@ class Store:
         value = self._transaction.get(key(number))
         if value is None:
             return None
-        features = np.frombuffer(value, "<f4", offset=8)
+        features = np.frombuffer(value, FLOAT, offset=8)
         return features, int.from_bytes(value[:8], "little", signed=True)
 
     def first(self) -> int:

@@ -153,16 +153,27 @@ def _violations(
     return [f"{words}; rows that break it: {count[0]}, such as"] + [f"  {row}" for row in rows]
 
 
-def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
-    """Write the result of a query as Parquet, in any order of rows; their number."""
-    copied = connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
-    return copied.fetchall()[0][0]
-
-
 def union(paths: Iterable[Path]) -> str:
     """SQL of the rows of many Parquet files."""
     files = ", ".join(f"'{_escape(path)}'" for path in paths)
     return f"FROM read_parquet([{files}])"
+
+
+def facts(connection: duckdb.DuckDBPyConnection, name: str) -> dict:
+    """What git can say of a table: its number of rows, its columns, its first and last times."""
+    types = schema.columns(contract.TABLES[name])
+    timed = [column for column, kind in types.items() if kind in ("TIMESTAMP", "DATE")]
+    ends = [f'{end}("{column}")::VARCHAR' for column in timed for end in ("min", "max")]
+    found = connection.execute(f"SELECT {', '.join(['count(*)', *ends])} FROM {name}").fetchone()
+    rows, *times = found or (0,)
+    pairs = [list(pair) for pair in zip(times[::2], times[1::2], strict=True)]
+    return {"rows": rows, "columns": types, "times": dict(zip(timed, pairs, strict=True))}
+
+
+def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write the result of a query as Parquet, in any order of rows; their number."""
+    copied = connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
+    return copied.fetchall()[0][0]
 
 
 def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

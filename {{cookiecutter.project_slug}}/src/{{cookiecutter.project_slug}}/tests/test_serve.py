@@ -35,7 +35,7 @@ def service(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("service") / "project"
     shutil.copytree(finished, folder)
     settings(folder, max_body_bytes=2000)
-    with serving(folder, API_KEYS="", GIT_REVISION="abc") as server:
+    with serving(folder, API_KEYS="", GIT_REVISION="abc", GIT_TIME="2026-07-01") as server:
         yield server
 
 
@@ -60,9 +60,12 @@ def test_a_ranking_is_that_of_the_model_bit_for_bit(service, finished, monkeypat
     Ranking.model_validate_json(json.dumps(answer))
     assert [item["promotion_id"] for item in answer["ranking"]] == expected.actions
     assert [item["expected_revenue"] for item in answer["ranking"]] == expected.expected
+    baseline = model.open_baseline(finished / "models")
+    means = dict(zip(baseline.action_ids.tolist(), baseline.means.tolist(), strict=True))
+    assert all(item["baseline"] == means[item["promotion_id"]] for item in answer["ranking"])
     assert (answer["served"], answer["cold_start"]) == ("model", False)
     assert answer["model"] == model.digest(finished / "models" / model.ONNX)
-    assert answer["known_until"].endswith("+00:00")
+    assert answer["known_until"].endswith("Z")
     assert answer["feature_age_seconds"] > 86_400
 
 
@@ -151,7 +154,7 @@ def test_states_metrics_and_pages(service, finished):
     assert (status, ready["ready"], ready["warning"]) == (200, True, None)
     version = service.get("/version")[1]
     lineage = json.loads((finished / "models" / "lineage.json").read_text())
-    assert version["revision"] == "abc"
+    assert (version["revision"], version["revision_time"]) == ("abc", "2026-07-01")
     assert version["model"] == lineage["files"]["model.onnx"]
     assert version["data"] == lineage["data"]
     assert version["data_until"] == "2026-02-20"
