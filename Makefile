@@ -32,6 +32,7 @@ bench: demo ## time generation, update, pipeline and service beside their floors
 	$(RUN) python benchmarks/update.py
 	$(RUN) python benchmarks/pipeline.py
 	$(RUN) python benchmarks/serving.py $(DEMO)
+	$(RUN) python benchmarks/scale.py $(DEMO)
 	$(RUN) python benchmarks/rivals.py $(DEMO)
 
 # without uv on PATH, one is put into .venv, where `uv sync` keeps it
