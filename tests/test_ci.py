@@ -92,7 +92,7 @@ def repository(bake, scratch, git):
         for name in ("dvc.lock", "uv.lock", "params.yaml", "dvc.yaml"):
             (folder / name).write_text("as it was\n")
         git(folder, "init", "--quiet", "--initial-branch=main")
-        git(folder, "remote", "add", "origin", "https://forge.example/us/toy.git")
+        git(folder, "remote", "add", "origin", "https://forge.example/team/ranker.git")
         git(folder, "add", "--all")
         git(folder, "commit", "--quiet", "--message", "Start")
         git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")

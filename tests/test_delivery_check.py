@@ -319,4 +319,4 @@ def test_a_stage_that_fails_fails_the_verb(toy):
     toy.change("dvc.yaml", "cksum model.bin", "false model.bin")
     code, _, complaints = toy.reproduce()
     assert code == 1
-    assert complaints.splitlines()[-1].startswith("ERROR: dvc repro")
+    assert complaints.splitlines()[-1].startswith("ERROR: failed to reproduce 'evaluate'")

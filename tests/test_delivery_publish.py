@@ -10,9 +10,10 @@ import pytest
 import registry
 from conftest import ROOT, TOOLS
 
+sys.dont_write_bytecode = True  # it would be rendered
 sys.path.insert(0, str(ROOT / "{{cookiecutter.project_slug}}"))
 
-from delivery.registry import Registry
+from delivery.registry import Registry  # noqa: E402
 
 KIND = "application/vnd.cyclonedx+json"
 LOCK = """stages:

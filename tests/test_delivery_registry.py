@@ -11,10 +11,11 @@ import pytest
 import registry
 from conftest import ROOT
 
+sys.dont_write_bytecode = True  # it would be rendered
 sys.path.insert(0, str(ROOT / "{{cookiecutter.project_slug}}"))
 
-from delivery import DeliveryError
-from delivery.registry import Registry
+from delivery import DeliveryError  # noqa: E402
+from delivery.registry import Registry  # noqa: E402
 
 KIND = "application/vnd.cyclonedx+json"
 

@@ -167,6 +167,7 @@ def test_a_version_is_deployed_and_replaced_and_the_table_says_so(world):
     assert "Ada, of the team" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -189,6 +190,7 @@ def test_a_version_that_is_not_healthy_is_rolled_back_by_itself(world, fault, re
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_the_first_version_of_an_environment_may_fail(world):
     world.publish("v3", "unready")
     assert "nothing serves, as before" in world.deploy("v3", check=1)
@@ -197,6 +199,7 @@ def test_the_first_version_of_an_environment_may_fail(world):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_roll_back_is_a_button_that_can_be_pressed_twice(world):
     assert "nothing to roll back to" in world.verb("rollback", "--environment=staging", check=1)
     world.deploy("v1")
@@ -211,6 +214,7 @@ def test_roll_back_is_a_button_that_can_be_pressed_twice(world):
     assert world.ask("staging") == revision(world, "v2")
 
 
+@pytest.mark.slow
 def test_an_older_version_can_be_deployed_and_the_same_one_again(world):
     world.deploy("v2")
     world.deploy("v1")
@@ -220,6 +224,7 @@ def test_an_older_version_can_be_deployed_and_the_same_one_again(world):
     assert world.table() == before
 
 
+@pytest.mark.slow
 def test_a_version_that_stopped_working_is_seen_and_can_be_deployed_again(world):
     world.deploy("v1")
     (port,) = world.folder.glob("*.port")
@@ -236,6 +241,7 @@ def test_a_version_that_stopped_working_is_seen_and_can_be_deployed_again(world)
     assert [row["health"] for row in world.table()] == ["ok"]
 
 
+@pytest.mark.slow
 def test_a_canary_gets_its_share_and_goes_by_a_roll_back(world):
     assert "serves nothing a canary" in world.deploy("v1", "staging", "--share", "10", check=2)
     world.deploy("v1")
@@ -257,6 +263,7 @@ def test_a_canary_gets_its_share_and_goes_by_a_roll_back(world):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_a_review_app_comes_up_twice_beside_main_and_goes_twice(world):
     world.deploy("v1")
     first = world.verb("review-app", "up", "--number", "42")
@@ -275,6 +282,7 @@ def test_a_review_app_comes_up_twice_beside_main_and_goes_twice(world):
     )
 
 
+@pytest.mark.slow
 def test_old_review_apps_are_swept_and_nothing_else(world):
     file = world.project / "deploy/environments.yaml"
     world.deploy("v1")
@@ -288,6 +296,7 @@ def test_old_review_apps_are_swept_and_nothing_else(world):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -305,6 +314,7 @@ def test_what_is_not_there_is_named(world, words, sentence):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_an_image_that_is_not_there_is_named_and_what_serves_goes_on(world):
     world.deploy("v1")
     world.git(world.project, "commit", "--quiet", "--allow-empty", "--message", "unpushed")
@@ -319,6 +329,7 @@ def test_an_image_that_is_not_there_is_named_and_what_serves_goes_on(world):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_a_roll_back_needs_no_registry(world):
     world.deploy("v1")
     world.deploy("v2")
@@ -328,6 +339,7 @@ def test_a_roll_back_needs_no_registry(world):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_answer_is_named(world):
     file = world.project / "deploy/environments.yaml"
     rows = yaml.safe_load(file.read_text())
@@ -340,6 +352,7 @@ def test_a_host_that_does_not_answer_is_named(world):
     assert world.ask("staging") == revision(world, "v1")
 
 
+@pytest.mark.slow
 def test_a_missing_client_is_named(world):
     empty = world.folder / "empty"
     empty.mkdir()
@@ -347,6 +360,7 @@ def test_a_missing_client_is_named(world):
     assert f"{CLIENTS[world.target]} is not installed" in world.deploy("v1", check=2, PATH=empty)
 
 
+@pytest.mark.slow
 def test_two_deploys_at_once_are_never_mixed(world):
     world.deploy("v1")
     world.publish("v3")
@@ -370,6 +384,7 @@ def test_two_deploys_at_once_are_never_mixed(world):
     assert row["version"] in ("v2", "v3")
 
 
+@pytest.mark.slow
 def test_a_held_environment_is_refused_and_a_forgotten_lock_is_not(world):
     world.deploy("v1")
     world.publish("v3", "unready")
@@ -378,14 +393,18 @@ def test_a_held_environment_is_refused_and_a_forgotten_lock_is_not(world):
     file = world.folder / "local.json"
     command = [sys.executable, "-m", "delivery", "deploy", "--version=v3", "--environment=staging"]
     variables = os.environ | {k: str(v) for k, v in world.variables.items() if v is not None}
+    deadline = time.monotonic() + 120
     held = subprocess.Popen(command, cwd=world.project, env=variables, stderr=subprocess.PIPE)
-    while "-lock" not in file.read_text():
-        assert held.poll() is None, held.stderr.read()
-        time.sleep(0.05)
-    assert "another deploy to staging is under way since" in world.deploy("v2", check=1)
-    held.kill()
-    held.wait()
-    held.stderr.close()
+    try:
+        while "-lock" not in file.read_text():
+            assert held.poll() is None, held.stderr.read()
+            assert time.monotonic() < deadline, "nothing is locked"
+            time.sleep(0.05)
+        assert "another deploy to staging is under way since" in world.deploy("v2", check=1)
+    finally:
+        held.kill()
+        held.wait()
+        held.stderr.close()
     assert "is under way" in world.deploy("v2", check=1)
     text = re.sub(r"(created|creationTimestamp)(\W+)20", r"\1\g<2>19", file.read_text())
     file.write_text(text)

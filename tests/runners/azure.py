@@ -66,10 +66,10 @@ def _predefined(event: Event) -> dict[str, str]:
         "Build.SourceBranch": ref,
         "Build.SourceBranchName": event.tag or "main",
         "Build.SourceVersion": event.sha,
-        "Build.Repository.Name": "toy",
+        "Build.Repository.Name": "ranker",
         "Build.BuildId": "1",
-        "System.CollectionUri": "https://forge.example/us/",
-        "System.TeamProject": "toy",
+        "System.CollectionUri": "https://forge.example/team/",
+        "System.TeamProject": "The team",
         "System.AccessToken": "a token",
         "TF_BUILD": "True",
     }

@@ -58,10 +58,10 @@ def _predefined(event: Event) -> dict[str, str]:
         "CI": "true",
         "BITBUCKET_BUILD_NUMBER": "1",
         "BITBUCKET_COMMIT": event.sha,
-        "BITBUCKET_REPO_FULL_NAME": "us/toy",
-        "BITBUCKET_REPO_SLUG": "toy",
-        "BITBUCKET_WORKSPACE": "us",
-        "BITBUCKET_GIT_HTTP_ORIGIN": "https://forge.example/us/toy",
+        "BITBUCKET_REPO_FULL_NAME": "team/ranker",
+        "BITBUCKET_REPO_SLUG": "ranker",
+        "BITBUCKET_WORKSPACE": "team",
+        "BITBUCKET_GIT_HTTP_ORIGIN": "https://forge.example/team/ranker",
         "BITBUCKET_BRANCH": "main",
     }
     if event.kind == "pull_request":

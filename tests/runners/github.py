@@ -12,7 +12,7 @@ NAMES = {"tag": "push", "button": "workflow_dispatch", "closed": "pull_request"}
 def describe(event: Event) -> dict:
     """The context `github`, and the event's own document in it."""
     head = {"sha": event.sha, "ref": "change"}
-    head["repo"] = {"full_name": "them/toy" if event.fork else "us/toy", "fork": event.fork}
+    head["repo"] = {"full_name": "them/ranker" if event.fork else "team/ranker", "fork": event.fork}
     change = {"number": 7, "head": head, "base": {"sha": event.base, "ref": "main"}}
     of_change = event.kind in ("pull_request", "closed")
     document = {"action": "closed" if event.kind == "closed" else "opened"}
@@ -28,8 +28,8 @@ def describe(event: Event) -> dict:
         "ref_name": name,
         "ref_type": "tag" if event.tag else "branch",
         "sha": event.sha,
-        "repository": "us/toy",
-        "repository_owner": "us",
+        "repository": "team/ranker",
+        "repository_owner": "team",
         "actor": "ada",
         "server_url": "https://forge.example",
         "run_id": "1",

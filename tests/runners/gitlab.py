@@ -18,7 +18,9 @@ def variables(event: Event) -> dict[str, str]:
     known = {
         "CI_PIPELINE_SOURCE": SOURCES.get(event.kind, event.kind),
         "CI_PROJECT_ID": "1",
-        "CI_PIPELINE_URL": "https://forge.example/us/toy/-/pipelines/1",
+        "CI_PROJECT_PATH": "team/ranker",
+        "CI_PROJECT_URL": "https://forge.example/team/ranker",
+        "CI_PIPELINE_URL": "https://forge.example/team/ranker/-/pipelines/1",
         "GITLAB_CI": "true",
     }
     if event.tag:
@@ -28,6 +30,8 @@ def variables(event: Event) -> dict[str, str]:
             "CI_PIPELINE_SOURCE": "merge_request_event",
             "CI_MERGE_REQUEST_IID": "7",
             "CI_MERGE_REQUEST_PROJECT_ID": "1",
+            "CI_MERGE_REQUEST_PROJECT_PATH": "team/ranker",
+            "CI_MERGE_REQUEST_PROJECT_URL": "https://forge.example/team/ranker",
             "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "2" if event.fork else "1",
             "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "change",
             "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
@@ -114,3 +118,27 @@ def _job(row: dict, found: dict, file: dict) -> Job:
     lines = found.get("before_script", default.get("before_script", [])) + found["script"]
     job.steps = [Step(line) for line in lines]
     return job
+
+
+def run(folder: Path, event: Event, node: Path, env: dict, *names: str) -> str:
+    """Run jobs, and what they need, each in a copy of what git tracks; what they print."""
+    known = variables(event) | {name: str(value) for name, value in env.items()}
+    options = [part for name, value in known.items() for part in ("--variable", f"{name}={value}")]
+    program = (node / "node_modules/.bin/gitlab-ci-local").resolve()
+    alone = ("--force-shell-executor", "--shell-isolation", "--concurrency", "1")
+    # a job that is named runs alone, with those that it needs
+    command = [node / "bin/node", program, *names, *(["--needs"] if names else []), *alone]
+    known |= {"PATH": env["PATH"], "HOME": env["HOME"]}
+    environment = os.environ | env | {"GCL_IGNORE_PREDEFINED_VARS": ",".join(known)}
+    done = subprocess.run(
+        [*command, *options],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise AssertionError(done.stdout)
+    return done.stdout

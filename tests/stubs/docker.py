@@ -91,8 +91,15 @@ def create(world, project, service):
         container |= proxy(world)
     else:
         aliases = service["networks"]["delivery"]["aliases"]
-        container |= {"aliases": aliases, **start(pull(service["image"]), name)}
+        container |= {"aliases": aliases, **start(image(world, service["image"]), name)}
     world["containers"][name] = container
+
+
+def image(world, name):
+    """The labels of an image, from its registry if it is not on the host."""
+    images = world.setdefault("images", {})
+    images[name] = images.get(name) or pull(name)
+    return images[name]
 
 
 def proxy(world):

@@ -15,7 +15,9 @@ class Answer(BaseHTTPRequestHandler):
     """/readyz and /version."""
 
     def do_GET(self):
-        ready = FAULT != "unready" and not Path(os.environ["PORT_FILE"] + ".broken").exists()
+        ready = (
+            FAULT != "unready" and not Path(os.environ.get("PORT_FILE", "") + ".broken").exists()
+        )
         content = {"revision": REVISION, **FACTS}
         if self.path == "/readyz":
             content = {"ready": True} if ready else {"error": "the features are 9 days old"}
@@ -31,6 +33,8 @@ class Answer(BaseHTTPRequestHandler):
 
 if FAULT == "exits":
     sys.exit("the model is missing")
+if port := os.environ.get("PORT"):  # in a container
+    ThreadingHTTPServer(("0.0.0.0", int(port)), Answer).serve_forever()  # noqa: S104
 server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
 target = Path(os.environ["PORT_FILE"])
 target.with_suffix(".new").write_text(str(server.server_port))

@@ -15,11 +15,15 @@ VERBS = {
     "image": "publish.image",
     "login": "identity.login",
     "notebooks": "notebooks.review",
+    "pull": "storage.pull",
+    "push": "storage.push",
     "report": "report.write",
     "reproduce": "reproduce.reproduce",
     "review-app": "review.review_app",
     "rollback": "release.rollback",
     "status": "release.status",
+    "storage": "relocation.move",
+    "storage-check": "storage.check",
     "template-update": "template_update.update",
 }
 

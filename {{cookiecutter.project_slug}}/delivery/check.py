@@ -15,7 +15,7 @@ from dvc.repo import Repo
 from nbstripout import strip_output
 
 from .git import git
-from .storage import is_shared, open_repository, sentence
+from .repository import is_shared, open_quietly, sentence
 
 CONFLICT = r"^(<{7}|>{7}|\|{7}) "
 
@@ -24,7 +24,7 @@ def check(arguments: list[str]) -> int:
     """Find what would keep others from reproducing this commit."""
     findings = [*find_conflicts(), *find_outputs_in_notebooks()]
     try:
-        with open_repository() as repo:
+        with open_quietly() as repo:
             findings += find_odd_dependencies(repo)
             findings += find_stale_stages(repo)
             findings += find_unpushed_data(repo)
@@ -70,6 +70,7 @@ def find_odd_dependencies(repo: Repo) -> Iterator[str]:
     tracked = set(git("ls-files").splitlines())
     tracked |= {folder.as_posix() for name in tracked for folder in Path(name).parents}
     for stage in repo.index.stages:
+        where = f"stage {stage.addressing} depends on"
         for dep in stage.deps:
             if isinstance(dep, ParamsDependency) or not dep.is_in_repo:
                 continue
@@ -77,18 +78,18 @@ def find_odd_dependencies(repo: Repo) -> Iterator[str]:
             around = [out for out in outs if name.startswith(f"{out}/")]
             inside = [out for out in outs if out.startswith(f"{name}/")]
             if around:
-                yield f"stage {stage.name} depends on {name}: name the whole output, {around[0]}"
+                yield f"{where} {name}: name the whole output, {around[0]}"
             elif inside:
-                yield f"stage {stage.name} depends on {name}: name the output in it, {inside[0]}"
+                yield f"{where} {name}: name the output in it, {inside[0]}"
             elif name not in outs | tracked:
-                yield f"stage {stage.name} depends on {name}, which neither git nor DVC holds"
+                yield f"{where} {name}, which neither git nor DVC holds"
 
 
 def find_stale_stages(repo: Repo) -> Iterator[str]:
     """Stages whose command, parameters or dependencies are not those of dvc.lock."""
     stages = repo.index.stages if Path("dvc.lock").exists() else []
     with repo.lock:  # what is missing counts as unchanged, where dvc.lock is of one mind about it
-        stale = [stage.name for stage in stages if stage.changed(True, stages)]
+        stale = [stage.addressing for stage in stages if stage.changed(True, stages)]
     if stale:
         names = ", ".join(stale)
         yield f"dvc.lock is not of this commit ({names}): `make reproduce`, commit it and reports/"

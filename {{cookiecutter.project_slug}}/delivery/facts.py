@@ -115,8 +115,10 @@ def _change(sides: list[Facts], name: str) -> str:
         return "unknown"
     if before == after:
         return "="
-    text = f"{(after - before) / abs(before):+.1%}" if before else f"{after - before:+.3g}"
-    outside = not (old.get("low") or before) <= after <= (old.get("high") or before)
+    low, high = ((old.get(end) or before) for end in ("low", "high"))
+    about_zero = low <= 0 <= high  # a share of it would be any number
+    text = f"{after - before:+.3g}" if about_zero else f"{(after - before) / abs(before):+.1%}"
+    outside = not low <= after <= high
     return f"**{text}**" if outside and "low" in old else text
 
 

@@ -30,7 +30,7 @@ def commit(message: str) -> None:
     """Commit all that changed, if anything did."""
     git("add", "--all")
     if git("status", "--porcelain"):
-        git(*UNHOOKED, "commit", "--quiet", "--message", message, **BOT)
+        git(*UNHOOKED, "commit", "--quiet", "--message", message, env=BOT)
 
 
 def submit(context: Context, branch: str, title: str, text: str, draft: bool) -> str:

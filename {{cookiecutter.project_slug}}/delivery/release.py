@@ -42,8 +42,8 @@ def rollback(arguments: list[str]) -> int:
     """Return to the version that served before; where a canary serves, only take that away."""
     parser = argparse.ArgumentParser("rollback", description=rollback.__doc__)
     parser.add_argument("--environment", required=True, help="a name of deploy/environments.yaml")
-    environment = environments.find(parser.parse_args(arguments).environment)
-    target = targets.find()
+    options = parser.parse_args(arguments)
+    target, environment = targets.find(), environments.find(options.environment)
     if canary := serving(target, environment, canary=True):
         with target.lock(environment):
             target.undo(environment, canary)

@@ -15,6 +15,7 @@ MARKER = "[//]: # (the model's report)"
 NEW = "this change"
 SIGNS = {"promote": "🟢", "block": "🔴", "needs a person": "🟡"}
 INTERVALS = "In brackets the interval. **Bold**: outside the interval that it had."
+OWN_DATA = "Each column is measured on its own data, the verdict on the same examples."
 
 
 def write(arguments: list[str]) -> int:
@@ -44,6 +45,7 @@ def compose(context: Context, others: dict[str, str], remarks: list[str]) -> lis
     revisions: dict[str, str | None] = {**others, NEW: None}
     sides = [Facts.read(name, commit) for name, commit in revisions.items()]
     remarks += [f"{s.name.capitalize()} has no metrics." for s in sides if not s.metrics]
+    remarks += [OWN_DATA] if any(side.data != sides[-1].data for side in sides) else []
     blocks: list[str | Plot] = [
         _link(context),
         "### Metrics",

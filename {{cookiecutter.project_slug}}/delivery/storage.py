@@ -1,36 +1,134 @@
-"""DVC, asked from Python: one process instead of one start of a second or two for each question."""
+"""Push, pull and check the stored data and models; relocation.py moves to another storage."""
 
-import logging
-import re
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
-from dvc.logger import set_loggers_level
-from dvc.repo import Repo
+from dvc.exceptions import CheckoutError
 
-from .identity import log_in_to_storage
-from .providers import context
+from . import DeliveryError
+from .failure import Heard, explain, first_line
+from .place import Place, read_place, read_table
+from .repository import open_repository
+
+JOBS = 8
+AGAIN = "then run it again, what has arrived is kept"
+
+
+def push(arguments: list[str]) -> int:
+    """Push what this commit needs to the storage."""
+    with opened("push") as repo:
+        print(f"{repo.push()} files pushed")
+    return 0
+
+
+def pull(arguments: list[str]) -> int:
+    """Pull what this commit needs from the storage, each object checked by its hash."""
+    with opened("pull") as repo:
+        try:
+            print(f"{repo.pull()['stats']['fetched']} files pulled")
+        except CheckoutError as error:
+            require_bucket(repo.cloud.get_remote_odb("storage"))
+            hint = "`make storage-check` says which objects are missing or corrupt"
+            raise DeliveryError(f"pull failed: {first_line(error)} ...: {hint}") from error
+    return 0
+
+
+def check(arguments: list[str]) -> int:
+    """Hash what the storage holds for this commit and the tags; --repair mends it."""
+    with opened("storage-check") as repo:
+        names, remote = list_objects(repo), repo.cloud.get_remote_odb("storage")
+        faults = find_faults(remote, repo.cache.local, names)
+        if len(faults) == len(names):
+            require_bucket(remote)
+        if faults and "--repair" in arguments:
+            send(repo.cache.local, remote, faults)
+            faults = find_faults(remote, repo.cache.local, {oid: names[oid] for oid in faults})
+    for oid, fault in faults.items():
+        print(f"{fault}: {oid} ({names[oid]})")
+    if faults:
+        hint = "where the cache holds them, `make storage-check REPAIR=1` mends it"
+        raise DeliveryError(f"{len(faults)} of {len(names)} objects are not good: {hint}")
+    print(f"{len(names)} objects are there and whole")
+    return 0
+
+
+def list_objects(repo: Any) -> dict[str, str]:
+    """The path of every object that HEAD and the tags need, by hash; folders by their list."""
+    names = {}
+    for _ in repo.brancher(revs=["HEAD"], all_tags=True, workspace=False):
+        for out in repo.index.outs:
+            if out.use_cache and out.can_push and out.hash_info.name == "md5":
+                names[out.hash_info.value] = repo.fs.relpath(out.fs_path, repo.root_dir)
+    return names
+
+
+def find_faults(store: Any, other: Any, names: dict[str, str]) -> dict[str, str]:
+    """What is `missing` or `corrupt` in a store, by hash; adds the files of folders to the names.
+
+    The list of a folder is read from the other store where this one does not hold it.
+    """
+    for oid in [oid for oid in names if oid.endswith(".dir")]:
+        for entry in list_folder(store, oid) or list_folder(other, oid):
+            names.setdefault(entry["md5"], f"{names[oid]}/{entry['relpath']}")
+    with ThreadPoolExecutor(JOBS) as pool:
+        found = pool.map(lambda oid: find_fault(store, oid), names)
+        return {oid: fault for oid, fault in zip(names, found, strict=True) if fault}
+
+
+def list_folder(store: Any, oid: str) -> list[dict[str, str]]:
+    """The entries of a folder, if the store holds its list and the list is whole."""
+    return [] if find_fault(store, oid) else json.loads(store.fs.cat_file(store.oid_to_path(oid)))
+
+
+def find_fault(store: Any, oid: str) -> str:
+    """Read an object in full: `missing`, `corrupt`, or nothing wrong."""
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with store.fs.open(store.oid_to_path(oid), "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except FileNotFoundError:
+        return "missing"
+    return "" if digest.hexdigest() == oid.partition(".")[0] else "corrupt"
+
+
+def require_bucket(remote: Any) -> None:
+    """Tell a missing bucket from missing objects; folders are made when something is pushed."""
+    from dvc_objects.fs.base import ObjectFileSystem
+
+    bucket = remote.path.partition("/")[0]
+    if isinstance(remote.fs, ObjectFileSystem) and not remote.fs.exists(bucket):
+        raise FileNotFoundError(f"there is no bucket {bucket}") from None
+
+
+def send(source: Any, target: Any, faults: dict[str, str]) -> None:
+    """Replace objects of the target by those that the source holds whole; folders' lists last."""
+    good = [oid for oid in faults if not find_fault(source, oid)]
+    for oid in good:
+        if faults[oid] == "corrupt":
+            target.delete(oid)
+    for batch in ([o for o in good if ".dir" not in o], [o for o in good if ".dir" in o]):
+        paths = [source.oid_to_path(oid) for oid in batch]
+        target.add(paths, source.fs, batch, check_exists=False, verify=False)
 
 
 @contextmanager
-def open_repository() -> Iterator[Repo]:
-    """The project as DVC sees it, which tells its state to us and not to the terminal."""
-    log_in_to_storage()
-    with set_loggers_level(logging.CRITICAL), Repo() as repo:
-        yield repo
+def opened(action: str, place: Place | None = None) -> Generator[Any]:
+    """DVC's repository of this project; what goes wrong inside is said in a sentence.
 
-
-def is_shared(repo: Repo) -> bool:
-    """Whether this machine can read and write the storage: a folder is often on another one."""
-    name = repo.config["core"].get("remote")
-    url = repo.config["remote"].get(name, {}).get("url", "")
-    return not context().fork and ("://" in url or Path(url or "/nowhere").is_dir())
-
-
-def sentence(error: BaseException) -> str:
-    """What an error says, with its causes, on one line and without colours."""
-    said = [str(error)]
-    while error := error.__cause__:
-        said.append(str(error))
-    return re.sub(r"\x1b\[[0-9;]*m", "", " ".join(": ".join(said).split())).rstrip(".")
+    Raises:
+        DeliveryError: why, and what to do.
+    """
+    heard, place = Heard(), place or read_place(read_table())
+    try:
+        with open_repository(place) as repo:
+            yield repo
+    except DeliveryError:
+        raise
+    except Exception as error:
+        reason = explain([*heard.errors, error], place.url, place.login)
+        raise DeliveryError(f"{action} failed: {reason}; {AGAIN}") from error

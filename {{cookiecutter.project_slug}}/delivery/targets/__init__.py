@@ -68,7 +68,8 @@ class Deployed:
         """The facts that `labels` wrote; what an older version did not write is empty."""
         names = [field.name for field in fields(cls)]
         facts: dict[str, Any] = {name: labels.get(f"{PREFIX}{name}", "") for name in names}
-        return cls(**facts | {"share": int(facts["share"] or 100)})
+        facts["share"] = int(facts["share"] or 100)
+        return cls(**facts)
 
 
 class Target(Protocol):

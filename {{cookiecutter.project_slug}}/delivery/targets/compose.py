@@ -6,6 +6,7 @@ A container that runs serves, one that is stopped is the version before, and one
 
 import datetime
 import json
+import math
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -165,7 +166,9 @@ def _site(url: str, containers: list[Container]) -> str:
     canary = newest[-1:] if newest[-1].deployed.share < 100 else []
     share = canary[0].deployed.share if canary else 0
     names = " ".join(f"{container.name}:8000" for container in [*whole, *canary])
-    weights = f"lb_policy weighted_round_robin {100 - share} {share}" if canary else ""
+    part = math.gcd(share, 100)  # small weights alternate often: Caddy serves each weight in a row
+    pair = f"{(100 - share) // part} {share // part}"
+    weights = f"lb_policy weighted_round_robin {pair}" if canary else ""
     return SITE % {"url": url, "names": names, "weights": weights}
 
 

@@ -1,0 +1,93 @@
+"""An emulator of Google Cloud Storage that lets in one service account.
+
+`python gcs_server.py PORT FOLDER` writes the key files good.json and wrong.json into the folder.
+The emulator lets in everybody; before it stand the check of a token, and what gives tokens.
+"""
+
+import json
+import sys
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gcp_storage_emulator.handlers import buckets
+from gcp_storage_emulator.server import RequestHandler
+from gcp_storage_emulator.storage import Storage
+from google.auth import jwt
+
+
+class Guarded(RequestHandler):
+    """Answers to whom it gave its token."""
+
+    certificate, token = b"", "let-me-in"
+
+    def do_POST(self) -> None:  # noqa: N802 (the name is the base's)
+        """Exchange a signed claim for a token, or post to the emulator."""
+        if self.path != "/token":
+            return super().do_POST()
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        token = self.token
+        try:
+            jwt.decode(parse_qs(body)["assertion"][0], certs=self.certificate, verify=True)
+        except ValueError:
+            token = "of-a-stranger"  # noqa: S105
+        return self._say(200, {"access_token": token, "expires_in": 3600})
+
+    def parse_request(self) -> bool:
+        """Refuse a request without the good token before it is read."""
+        if not super().parse_request():
+            return False
+        if self.path == "/token" or self.headers["Authorization"] == f"Bearer {self.token}":
+            return True
+        text = "The account does not have storage.objects access to the bucket."
+        self._say(403, {"error": {"code": 403, "message": text}})
+        return False
+
+    def _say(self, status: int, content: dict) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def write_key(path: Path, address: str) -> rsa.RSAPrivateKey:
+    """Write a service account's key file; the key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    account = {
+        "type": "service_account",
+        "client_email": "ranker@example.iam.gserviceaccount.com",
+        "private_key": pem.decode(),
+        "private_key_id": path.stem,
+        "project_id": "example",
+        "token_uri": f"{address}/token",
+    }
+    path.write_text(json.dumps(account))
+    return key
+
+
+def main() -> None:
+    """Serve until the end."""
+    port, folder = int(sys.argv[1]), Path(sys.argv[2])
+    good, _ = (
+        write_key(folder / f"{name}.json", f"http://127.0.0.1:{port}") for name in ("good", "wrong")
+    )
+    Guarded.certificate = good.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    storage = Storage(use_memory_fs=False, data_dir=str(folder / "gcs"))
+    buckets.create_bucket("my-bucket", storage)
+    ThreadingHTTPServer(("127.0.0.1", port), partial(Guarded, storage)).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
