@@ -2,7 +2,7 @@
 
 import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +20,9 @@ class Section(BaseModel):
 class Engine(Section):
     """Where and with how much partitions and fits run."""
 
-    kind: Literal["local"]
+    kind: Literal["local", "dask"]
+    address: str = Field(pattern=r"^((tcp|tls|ws|wss)://\S+)?$")
+    workers: int = Field(ge=1)
     threads: int = Field(ge=1)
     memory_limit: str = Field(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
 
@@ -72,6 +74,18 @@ class Train(Section):
     subsample: float = Field(gt=0, le=1)
     seed: int = Field(ge=0)
     max_parity_error: float = Field(gt=0)
+
+
+Tunable = Literal["rounds", "depth", "learning_rate", "min_child_weight", "subsample"]
+
+
+class Tune(Section):
+    """What `make tune` tries: values of parameters of the model; how many of the best it queues."""
+
+    trials: int = Field(ge=1)
+    queued: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    space: dict[Tunable, Annotated[list[int | float], Field(min_length=1)]] = Field(min_length=1)
 
 
 class Evaluate(Section):
@@ -157,6 +171,7 @@ class Params(Section):
     simulate: Simulate | None = None
     features: Features
     train: Train
+    tune: Tune
     evaluate: Evaluate
     gate: Gate
     serve: Serve

@@ -1,7 +1,8 @@
 """Refresh: the online features of newer events, swapped under the running service.
 
 Between two trainings: the model and params.yaml stay as they are. `make refresh UNTIL=2026-07-03`
-takes everything up to the end of that day (UTC), without UNTIL up to the last midnight.
+takes everything up to the end of that day (UTC), without UNTIL up to the last midnight. Where
+FEATURES_STORE names a Redis, it gets them, too.
 `make reproduce` puts back the table of the commit.
 """
 
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import collect, features, params, stage
+from . import collect, features, params, publish, stage
 from .errors import StageError
 from .params import Params
 from .store import ONLINE, Store
@@ -21,6 +22,7 @@ def main() -> None:
     """Collect again up to UNTIL, compute the online features alone, and swap them in."""
     until = last_day()
     refresh(params.load(), until)
+    publish.publish()
     print(f"the features are those at the end of {until}", file=sys.stderr)
 
 

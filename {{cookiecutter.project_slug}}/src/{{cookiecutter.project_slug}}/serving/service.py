@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.json import encode
 
 from ..contract import TASK
+from ..errors import UnavailableError
 from ..params import Serve
 from ..ranking import Ranker, Ranking
 from . import metrics, pages, state
@@ -64,6 +65,8 @@ class Service:
             answer = await self._answer(scope["method"], path, scope, receive)
         except RefusedError as refusal:
             answer = _refuse(refusal)
+        except UnavailableError as fault:
+            answer = _refuse(RefusedError(503, str(fault), retry_after="1"))
         except DisconnectedError:
             return
         except Exception:
