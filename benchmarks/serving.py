@@ -96,7 +96,7 @@ os.environ["PORT"] = "{PORT}"
 serve.main()
 """
 LOOKUP = f"""
-import random, statistics, time
+import importlib.util, random, shutil, statistics, subprocess, time
 import duckdb
 from promotion_ranker import store
 random.seed(7)
@@ -120,6 +120,20 @@ def scan(number):
 print("dict", *measure(table.__getitem__, ids))
 print("store", *measure(opened.find, ids))
 print("scan", *measure(scan, ids[:15]))
+if importlib.util.find_spec("redis") and shutil.which("redis-server"):
+    from promotion_ranker import redis_store
+    command = ["redis-server", "--port", "{PORT + 1}", "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(2)
+    meta = opened.meta
+    opened.close()  # the publication opens the file, too
+    try:
+        url, start = "redis://127.0.0.1:{PORT + 1}", time.perf_counter()
+        redis_store.publish(store.ONLINE, url)
+        print("publish", time.perf_counter() - start)
+        print("redis", *measure(redis_store.RedisStore(url, meta["features"]).find, ids))
+    finally:
+        server.terminate()
 """
 LUA = f"""
 request = function()
@@ -228,7 +242,7 @@ def compare_requests(python: Path) -> None:
 
 
 def compare_lookups(python: Path) -> None:
-    """Print the store beside a dict and a scan."""
+    """Print the store beside a dict and a scan; and Redis, where it and its library are at hand."""
     text = subprocess.run(
         [python, "-c", LOOKUP], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
@@ -238,6 +252,8 @@ def compare_lookups(python: Path) -> None:
         print(f"{name}: {1e6 * first:.1f} µs{tail}")
     print(f"store ÷ dict, p50: {times['store'][0] / times['dict'][0]:.1f} (at most 5)")
     print(f"scan ÷ store, p50: {times['scan'][0] / times['store'][0]:.0f} (at least 1000)")
+    if "redis" in times:
+        print(f"redis ÷ store, p50: {times['redis'][0] / times['store'][0]:.0f}")
 
 
 def compare_starts(python: Path) -> None:

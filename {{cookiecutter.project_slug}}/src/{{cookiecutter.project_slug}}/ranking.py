@@ -1,6 +1,7 @@
 """Ranking: the model, its baseline and the online features; one look-up and one call each."""
 
-from typing import Literal, NamedTuple
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from .model import Model
 from .schema import Row
 from .serving.messages import ACTION, ACTIONS, RefusedError
 from .store import LiveStore
+
+if TYPE_CHECKING:
+    from .redis_store import RedisStore
 
 LARGEST = float(np.finfo(np.float32).max)
 Served = Literal["model", "baseline"]
@@ -45,7 +49,7 @@ class Ranker:
             self.lineage = model.open_lineage(TASK.encoding)
             baseline = model.open_baseline()
             self._model = Model.open() if served == "model" else None
-            self.store = LiveStore(store.ONLINE, schema.encoding(TASK.features))
+            self.store = _open_store(schema.encoding(TASK.features))
         except (OSError, ValueError) as error:
             raise StageError(f"{error}; `make reproduce` or `dvc pull` mends it") from None
         self.served: Served = served
@@ -107,6 +111,16 @@ class Ranker:
         if len(set(places)) < len(places):
             raise RefusedError(422, f"{ACTIONS} must be distinct")
         return places
+
+
+def _open_store(encoding: dict[str, list[str]]) -> "LiveStore | RedisStore":
+    if not (url := os.environ.get("FEATURES_STORE")):
+        return LiveStore(store.ONLINE, encoding)
+    try:
+        from .redis_store import RedisStore  # only where it is chosen
+    except ModuleNotFoundError:
+        raise OSError("FEATURES_STORE needs a library: uv add --group serve redis") from None
+    return RedisStore(url, encoding)
 
 
 def _words(codes: list[float], encoding: dict[str, list[str]]) -> str:

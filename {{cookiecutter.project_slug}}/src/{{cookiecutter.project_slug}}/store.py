@@ -9,7 +9,7 @@ Source: https://lmdb.readthedocs.io
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -77,6 +77,11 @@ class Store:
         """The lowest id that is in the store."""
         with self._transaction.cursor() as cursor:
             return int.from_bytes(next(cursor.iternext(values=False)), "big")
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value, by ascending id."""
+        with self._transaction.cursor() as cursor:
+            yield from ((entity, value) for entity, value in cursor if entity != META)
 
     def close(self) -> None:
         """Give the file back."""

@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.json import encode
 
 from ..contract import TASK
+from ..errors import UnavailableError
 from ..params import Serve
 from ..ranking import Ranker, Ranking
 from . import metrics, pages, state
@@ -64,6 +65,8 @@ class Service:
             answer = await self._answer(scope["method"], path, scope, receive)
         except RefusedError as refusal:
             answer = _refuse(refusal)
+        except UnavailableError as fault:
+            answer = _refuse(RefusedError(503, str(fault), retry_after="1"))
         except DisconnectedError:
             return
         except Exception:
@@ -155,11 +158,18 @@ class Service:
     def _note(self, path: str, answer: Answer, seconds: float) -> None:
         known = path in self._posts or path in self._gets
         metrics.seconds(path if known else "other", answer.status).observe(seconds)
-        if (record := answer.record) is None:
+        if path not in self._posts:
             return
-        metrics.rankings(record["served"], record["cold_start"]).inc()
+        record = answer.record or {}
+        if record:
+            metrics.rankings(record["served"], record["cold_start"]).inc()
         now = datetime.datetime.now(datetime.UTC)
-        record |= {"time": now, "route": path, "seconds": round(seconds, 6)}
+        record |= {
+            "time": now,
+            "route": path,
+            "status": answer.status,
+            "seconds": round(seconds, 6),
+        }
         if not self._journal.waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._journal.add(record)
