@@ -3,12 +3,11 @@
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from . import DeliveryError
 
 
-def git(*arguments: str, folder: Path | None = None, **variables: Any) -> str:
+def git(*arguments: str, folder: Path | None = None, **variables: str) -> str:
     """What git prints, without the line ends around it; `variables` go into its environment.
 
     Raises:

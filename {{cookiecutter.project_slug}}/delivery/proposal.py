@@ -1,6 +1,7 @@
 """A change that a schedule proposes: a branch of its own, pushed, and its pull request."""
 
 import os
+from typing import Any
 
 from . import DeliveryError, providers
 from .context import Context
@@ -8,7 +9,7 @@ from .forge import cut
 from .git import git
 
 # a machine may have no name of its own; hooks are for people
-BOT = {
+BOT: dict[str, Any] = {
     f"GIT_{role}_{part}": os.environ.get(f"GIT_{role}_{part}", value)
     for role in ("AUTHOR", "COMMITTER")
     for part, value in (("NAME", "delivery"), ("EMAIL", "delivery@localhost"))

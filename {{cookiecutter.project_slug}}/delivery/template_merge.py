@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from . import DeliveryError
 from .git import git
@@ -12,7 +13,7 @@ from .template import PLAIN, Moves, find_uv
 
 STATE = ".cruft.json"
 # commits that nobody keeps, made on machines that may know no name
-NOBODY = {
+NOBODY: dict[str, Any] = {
     f"GIT_{role}_{part}": value
     for role in ("AUTHOR", "COMMITTER")
     for part, value in (("NAME", "cd4ml-template"), ("EMAIL", "cd4ml-template@localhost"))
