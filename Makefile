@@ -32,6 +32,7 @@ bench: demo ## time generation, update, pipeline, service and storages beside th
 	$(RUN) python benchmarks/update.py
 	$(RUN) python benchmarks/pipeline.py
 	$(RUN) python benchmarks/serving.py $(DEMO)
+	$(RUN) python benchmarks/rivals.py $(DEMO)
 	$(RUN) python benchmarks/storage.py
 
 # without uv on PATH, one is put into .venv, where `uv sync` keeps it

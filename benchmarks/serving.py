@@ -130,18 +130,20 @@ end
 
 
 @contextmanager
-def running(code: str, python: Path) -> Iterator[int]:
-    """Run an application until the block ends; its process id."""
-    process = subprocess.Popen(
-        [python, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def running(
+    command: list[str | Path], path: str = "/rank", body: str = '{"player_id": 1}'
+) -> Iterator[int]:
+    """Run a server, from its first answer until the block ends; its process id."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet)
     try:
-        for _ in range(1000):
+        for _ in range(6000):
             if process.poll() is not None:
-                raise SystemExit(f"the application ended at once: {code}")
+                raise SystemExit(f"the server ended at once: {command}")
             try:
-                body = b'{"player_id": 1}'
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/rank", body).close()
+                headers = {"content-type": "application/json"}
+                url = f"http://127.0.0.1:{PORT}{path}"
+                urllib.request.urlopen(urllib.request.Request(url, body.encode(), headers)).close()
                 break
             except OSError:
                 time.sleep(0.02)
@@ -152,9 +154,11 @@ def running(code: str, python: Path) -> Iterator[int]:
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds of a process so far."""
+    """CPU seconds of a process and those that it started, so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    children = (file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children"))
+    started = sum(cpu(int(child)) for some in children for child in some)
+    return (int(fields[11]) + int(fields[12])) / TICK + started
 
 
 def memory(pid: int) -> float:
@@ -198,7 +202,7 @@ def compare_requests(python: Path) -> None:
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in APPS}
     for _ in range(ROUNDS):
         for name, code in APPS.items():
-            with running(code, python) as pid:
+            with running([python, "-c", code]) as pid:
                 load(pid, 1)
                 *figures, failed = load(pid, SECONDS)
                 rows[name].append((*figures, memory(pid)))
@@ -247,18 +251,18 @@ def compare_starts(python: Path) -> None:
 
 def soak(python: Path, minutes: int) -> None:
     """Print the memory of the service under load, minute by minute."""
-    with running(RANK, python) as pid:
+    with running([python, "-c", RANK]) as pid:
         for minute in range(minutes):
             *_, failed = load(pid, 60)
             print(f"minute {minute + 1}: {memory(pid):.1f} MB, {failed} failed", flush=True)
 
 
-def main() -> None:
-    """Make the large world in a copy, then measure."""
+@contextmanager
+def world(project: Path) -> Iterator[Path]:
+    """Make the large world in a copy, the working directory until the block ends; its Python."""
     if not shutil.which("wrk"):
         raise SystemExit("ERROR: the load comes from wrk: install it, for example by apt-get")
-    project = Path(sys.argv[1]).resolve()
-    python = project / ".venv/bin/python"
+    python = project.resolve() / ".venv/bin/python"
     with tempfile.TemporaryDirectory() as folder:
         for name in ("params.yaml", "models", "data/features/online.lmdb"):
             target = Path(folder, name)
@@ -267,6 +271,12 @@ def main() -> None:
         os.chdir(folder)
         Path("ask.lua").write_text(LUA)
         subprocess.run([python, "-c", WORLD], check=True)
+        yield python
+
+
+def main() -> None:
+    """Measure in the large world."""
+    with world(Path(sys.argv[1])) as python:
         compare_requests(python)
         print()
         compare_lookups(python)

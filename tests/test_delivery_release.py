@@ -393,14 +393,18 @@ def test_a_held_environment_is_refused_and_a_forgotten_lock_is_not(world):
     file = world.folder / "local.json"
     command = [sys.executable, "-m", "delivery", "deploy", "--version=v3", "--environment=staging"]
     variables = os.environ | {k: str(v) for k, v in world.variables.items() if v is not None}
+    deadline = time.monotonic() + 120
     held = subprocess.Popen(command, cwd=world.project, env=variables, stderr=subprocess.PIPE)
-    while "-lock" not in file.read_text():
-        assert held.poll() is None, held.stderr.read()
-        time.sleep(0.05)
-    assert "another deploy to staging is under way since" in world.deploy("v2", check=1)
-    held.kill()
-    held.wait()
-    held.stderr.close()
+    try:
+        while "-lock" not in file.read_text():
+            assert held.poll() is None, held.stderr.read()
+            assert time.monotonic() < deadline, "nothing is locked"
+            time.sleep(0.05)
+        assert "another deploy to staging is under way since" in world.deploy("v2", check=1)
+    finally:
+        held.kill()
+        held.wait()
+        held.stderr.close()
     assert "is under way" in world.deploy("v2", check=1)
     text = re.sub(r"(created|creationTimestamp)(\W+)20", r"\1\g<2>19", file.read_text())
     file.write_text(text)

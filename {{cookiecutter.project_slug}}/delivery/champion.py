@@ -42,7 +42,8 @@ def _reproduce(tree: Path) -> None:
     cache = Path(".dvc/cache").resolve()
     (tree / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n")
     command = [sys.executable, "-m", "uv", "run", "--frozen", "--quiet", "dvc", "repro", "train"]
-    environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
+    ours = {"PYTHONPATH", "VIRTUAL_ENV"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-1:])

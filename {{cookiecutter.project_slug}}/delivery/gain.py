@@ -11,6 +11,8 @@ import numpy as np
 from .champion import MODELS
 from .package import load
 
+FAR = 10  # an interval that would have to be ten times narrower, by a hundred times the examples
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -68,11 +70,14 @@ def _error_terms(folder: Path, holdout: Any) -> np.ndarray:
 
 
 def examples_that_decide(gain: Gain, margin: float) -> int | None:
-    """Examples after which the interval, narrower as their root grows, lies beside the margin."""
+    """Examples after which the interval, narrower as their root grows, lies beside the margin.
+
+    None if that is out of reach.
+    """
     distance = gain.value + margin
     reach = gain.value - gain.low if distance > 0 else gain.high - gain.value
-    if not distance or not math.isfinite(reach):
+    if abs(distance) * FAR <= reach:
         return None
     needed = gain.examples * (reach / distance) ** 2
     digits = 10 ** max(0, int(math.log10(needed)) - 1)
-    return math.ceil(needed / digits) * digits
+    return math.ceil(round(needed / digits, 6)) * digits

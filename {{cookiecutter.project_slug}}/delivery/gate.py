@@ -130,6 +130,6 @@ def decide(gain: Gain, margin: float, figure: str) -> Verdict:
     if gain.high < -margin:
         return Verdict("block", f"{found}; {loss} is sure", gain=gain)
     needed = examples_that_decide(gain, margin)
-    told = f"about {needed:,}" if needed else "no number of"
-    reason = f"{found}; {loss} is possible, {told} examples would decide"
+    told = f"about {needed:,} examples would decide" if needed else "it is too close to the margin"
+    reason = f"{found}; {loss} is possible, {told}"
     return Verdict("needs a person", reason, gain=gain)

@@ -1,7 +1,6 @@
 """A change that a schedule proposes: a branch of its own, pushed, and its pull request."""
 
 import os
-from typing import Any
 
 from . import DeliveryError, providers
 from .context import Context
@@ -9,7 +8,7 @@ from .forge import cut
 from .git import git
 
 # a machine may have no name of its own; hooks are for people
-BOT: dict[str, Any] = {
+BOT = {
     f"GIT_{role}_{part}": os.environ.get(f"GIT_{role}_{part}", value)
     for role in ("AUTHOR", "COMMITTER")
     for part, value in (("NAME", "delivery"), ("EMAIL", "delivery@localhost"))
@@ -31,7 +30,7 @@ def commit(message: str) -> None:
     """Commit all that changed, if anything did."""
     git("add", "--all")
     if git("status", "--porcelain"):
-        git(*UNHOOKED, "commit", "--quiet", "--message", message, **BOT)
+        git(*UNHOOKED, "commit", "--quiet", "--message", message, env=BOT)
 
 
 def submit(context: Context, branch: str, title: str, text: str, draft: bool) -> str:

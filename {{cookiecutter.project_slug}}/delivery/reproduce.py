@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from dvc import logger
 from dvc.exceptions import DvcException
+from dvc.logger import set_loggers_level
 
 from . import DeliveryError
 from .repository import is_shared, open_quietly, open_repository, sentence
@@ -29,8 +29,7 @@ def reproduce(arguments: list[str]) -> int:
         repo.checkout(missing, allow_missing=True)
     if not shared:
         print("this machine shares no storage: what its cache lacks is made here", flush=True)
-    logger.setup(logging.INFO)
-    with open_repository() as repo:
+    with set_loggers_level(logging.INFO), open_repository() as repo:
         try:
             repo.reproduce(pull=shared)
         except DvcException as error:  # what went wrong in a stage was printed by the stage

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from . import DeliveryError
 from .git import git
@@ -13,7 +12,7 @@ from .template import PLAIN, Moves, find_uv
 
 STATE = ".cruft.json"
 # commits that nobody keeps, made on machines that may know no name
-NOBODY: dict[str, Any] = {
+NOBODY = {
     f"GIT_{role}_{part}": value
     for role in ("AUTHOR", "COMMITTER")
     for part, value in (("NAME", "cd4ml-template"), ("EMAIL", "cd4ml-template@localhost"))
@@ -41,8 +40,8 @@ def write_commit(before: Path, after: Path, moves: Moves, skipped: list[str], ti
         _remove(render, [STATE, *skipped])
     trees = _write_tree(before), _write_tree(after)
     _refuse_overwriting(*trees)
-    old = git("commit-tree", trees[0], "-m", "The template as it was", **NOBODY)
-    return git("commit-tree", trees[1], "-m", title, "-p", old, **NOBODY)
+    old = git("commit-tree", trees[0], "-m", "The template as it was", env=NOBODY)
+    return git("commit-tree", trees[1], "-m", title, "-p", old, env=NOBODY)
 
 
 def _remove(render: Path, globs: list[str]) -> None:
@@ -58,12 +57,12 @@ def _write_tree(render: Path) -> str:
     home, prefix = git("rev-parse", "--absolute-git-dir"), git("rev-parse", "--show-prefix")
     with tempfile.TemporaryDirectory() as folder:
         own = {"GIT_DIR": home, "GIT_WORK_TREE": str(render), "GIT_INDEX_FILE": f"{folder}/index"}
-        git(*PLAIN, "add", "--all", "--force", folder=render, **own)
-        tree = git("write-tree", folder=render, **own)
+        git(*PLAIN, "add", "--all", "--force", folder=render, env=own)
+        tree = git("write-tree", folder=render, env=own)
         if prefix:
             own["GIT_INDEX_FILE"] = f"{folder}/nested"
-            git("read-tree", f"--prefix={prefix}", tree, folder=render, **own)
-            tree = git("write-tree", folder=render, **own)
+            git("read-tree", f"--prefix={prefix}", tree, folder=render, env=own)
+            tree = git("write-tree", folder=render, env=own)
     return tree
 
 
@@ -104,7 +103,7 @@ def merge(commit: str, state: str, moves: Moves) -> tuple[list[str], list[str]]:
 
 
 def _move(source: Path, target: Path) -> None:
-    if source.is_file() and not target.exists():
+    if source.is_file() and git("ls-files", str(source)) and not os.path.lexists(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         git("mv", "--", str(source), str(target))
 

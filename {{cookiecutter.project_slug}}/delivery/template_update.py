@@ -84,7 +84,7 @@ def reproduce() -> list[str]:
 
     In processes of their own: this one runs the code before the merge.
     """
-    delivery = [sys.executable, "-m", __package__ or "delivery"]
+    delivery = [sys.executable, "-m", "delivery"]
     for command in (["make", "setup"], [*delivery, "reproduce"]):
         if subprocess.run(command).returncode:
             return [f"`{' '.join(command[-2:])}` fails with the new release, see the run's log"]

@@ -37,6 +37,13 @@ class Collect(Section):
         return datetime.datetime.combine(self.until, datetime.time()) + datetime.timedelta(days=1)
 
 
+class Drift(Section):
+    """What goes wrong in the stand-in world, from the beginning of a day on."""
+
+    kind: Literal["feature_shift", "new_country", "concept", "stale_pipeline", "broken_feature"]
+    start: datetime.date
+
+
 class Simulate(Section):
     """The size and the dates of the stand-in world."""
 
@@ -45,6 +52,7 @@ class Simulate(Section):
     players: int = Field(ge=1)
     experiment_start: datetime.date
     exposures_per_day: int = Field(ge=1)
+    drift: Drift | None = None
 
 
 class Features(Section):
@@ -88,6 +96,7 @@ class Gate(Section):
 LogField = Literal[
     "time",
     "route",
+    "status",
     "entity_id",
     "ranking",
     "expected",
@@ -115,6 +124,31 @@ class Serve(Section):
     log_fields: tuple[LogField, ...]
 
 
+class Monitor(Section):
+    """What is watched, and where a figure becomes an alarm."""
+
+    logs: str = Field(min_length=1)
+    days: int = Field(ge=1)
+    live_days: int = Field(ge=1)
+    match_hours: float = Field(gt=0)
+    alpha: float = Field(gt=0, lt=1)
+    floor: float = Field(ge=0)
+    confidence: float = Field(gt=0, lt=1)
+    min_rows: int = Field(ge=50)
+    max_feature_age_days: float = Field(gt=0)
+    max_model_age_days: float = Field(gt=0)
+    min_requests_a_day: int = Field(ge=0)
+    max_p99_seconds: float = Field(gt=0)
+    max_error_share: float = Field(ge=0, le=1)
+    max_cold_start_share: float = Field(ge=0, le=1)
+
+
+class Retrain(Section):
+    """What a retraining may do by itself."""
+
+    merge_within: float | None = Field(ge=0)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -126,6 +160,8 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     serve: Serve
+    monitor: Monitor
+    retrain: Retrain
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

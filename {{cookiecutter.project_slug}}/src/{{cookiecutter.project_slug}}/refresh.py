@@ -19,14 +19,19 @@ from .store import ONLINE, Store
 
 def main() -> None:
     """Collect again up to UNTIL, compute the online features alone, and swap them in."""
+    until = last_day()
+    refresh(params.load(), until)
+    print(f"the features are those at the end of {until}", file=sys.stderr)
+
+
+def last_day() -> datetime.date:
+    """The day UNTIL of the environment, else yesterday (UTC); StageError if it is not a day."""
     yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
     given = os.environ.get("UNTIL")
     try:
-        until = datetime.date.fromisoformat(given) if given else yesterday
+        return datetime.date.fromisoformat(given) if given else yesterday
     except ValueError:
         raise StageError(f"UNTIL is a day such as {yesterday}, not {given}") from None
-    refresh(params.load(), until)
-    print(f"the features are those at the end of {until}", file=sys.stderr)
 
 
 def refresh(parameters: Params, until: datetime.date) -> None:

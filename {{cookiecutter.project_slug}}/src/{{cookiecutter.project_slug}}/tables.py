@@ -34,6 +34,8 @@ def connect(engine: Engine) -> Generator[duckdb.DuckDBPyConnection]:
                 "temp_directory": folder,
             },
         )
+        # of DuckDB's own, which goes to stdout, even into a pipe
+        connection.execute("SET enable_progress_bar = false")
         try:
             yield connection
         finally:
@@ -50,7 +52,7 @@ def attach(connection: duckdb.DuckDBPyConnection, folder: Path = RAW) -> None:
 
 def view(connection: duckdb.DuckDBPyConnection, name: str, path: Path, where: str = "true") -> None:
     """Make rows of a Parquet file a view; StageError if it is missing, broken or without rows."""
-    file, mend = f"'{_escape(path)}'", "`dvc repro` makes it again"
+    file, mend = f"'{escape(path)}'", "`dvc repro` makes it again"
     if not path.exists():
         raise StageError(f"{path} is missing: {mend}")
     try:
@@ -68,7 +70,7 @@ def read_reference(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     path = REFERENCE / f"{name}.csv"
     if not path.exists():
         raise StageError(f"{path} is missing: contract.py names it")
-    source = f"read_csv('{_escape(path)}', header = true, all_varchar = true)"
+    source = f"read_csv('{escape(path)}', header = true, all_varchar = true)"
     connection.execute(f"CREATE OR REPLACE TABLE raw_{name} AS SELECT * FROM {source}")
     check(connection, name, contract.REFERENCE_TABLES[name], None)
 
@@ -162,7 +164,7 @@ def facts(connection: duckdb.DuckDBPyConnection, name: str) -> dict:
 
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Write the result of a query as Parquet, in any order of rows."""
-    connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
+    connection.execute(f"COPY ({query}) TO '{escape(path)}' (FORMAT parquet)")
 
 
 def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
@@ -171,10 +173,11 @@ def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) 
     By way of a table, as the bytes would else depend on the chunks in which the rows arrive.
     """
     connection.execute(f"CREATE OR REPLACE TABLE written AS {query}")
-    file = _escape(path)
+    file = escape(path)
     connection.execute(f"COPY written TO '{file}' (FORMAT parquet, COMPRESSION zstd)")
     connection.execute("DROP TABLE written")
 
 
-def _escape(path: Path) -> str:
+def escape(path: Path | str) -> str:
+    """A path for SQL, between single quotes."""
     return str(path).replace("'", "''")

@@ -1,4 +1,4 @@
-"""The prediction log: one JSON line a ranking, of allowed fields only, to stdout or into a file.
+"""The prediction log: one JSON line a request, of allowed fields only, to stdout or into a file.
 
 Lines wait until the turn of the event loop that answered their requests ends, then they are written
 together: a killed process loses those of one turn, a stopped one none.
@@ -30,7 +30,7 @@ class Journal:
 
     def add(self, record: dict[str, Any]) -> None:
         """Keep the allowed fields as a line that waits."""
-        self.waiting.append(encode({name: record[name] for name in self.fields}) + b"\n")
+        self.waiting.append(encode({name: record.get(name) for name in self.fields}) + b"\n")
 
     def flush(self) -> int:
         """Write what waits; the number of lines lost, as a full disk must not stop the service."""

@@ -155,11 +155,18 @@ class Service:
     def _note(self, path: str, answer: Answer, seconds: float) -> None:
         known = path in self._posts or path in self._gets
         metrics.seconds(path if known else "other", answer.status).observe(seconds)
-        if (record := answer.record) is None:
+        if path not in self._posts:
             return
-        metrics.rankings(record["served"], record["cold_start"]).inc()
+        record = answer.record or {}
+        if record:
+            metrics.rankings(record["served"], record["cold_start"]).inc()
         now = datetime.datetime.now(datetime.UTC)
-        record |= {"time": now, "route": path, "seconds": round(seconds, 6)}
+        record |= {
+            "time": now,
+            "route": path,
+            "status": answer.status,
+            "seconds": round(seconds, 6),
+        }
         if not self._journal.waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._journal.add(record)

@@ -171,15 +171,18 @@ def test_states_metrics_and_pages(service, finished):
         assert b"//" not in content.replace(b'href="/', b"")  # nothing from elsewhere
 
 
-def test_the_log_has_one_line_a_ranking_with_the_allowed_fields(service):
+def test_the_log_has_one_line_a_request_with_the_allowed_fields(service):
     before = len(service.log())
     _, answer = service.post("/rank", {"player_id": PLAYER})
     service.post("/rank", {"player_id": "bad"})
     service.get("/healthz")
     lines = service.log()[before:]
-    assert len(lines) == 1
-    assert set(lines[0]) == set(params.load(service.out.parent / "params.yaml").serve.log_fields)
+    assert [line["status"] for line in lines] == [200, 422]
+    assert {line["route"] for line in lines} == {"/rank"}
+    allowed = set(params.load(service.out.parent / "params.yaml").serve.log_fields)
+    assert set(lines[0]) == set(lines[1]) == allowed
     assert lines[0]["entity_id"] == PLAYER
+    assert lines[1]["entity_id"] is None
     assert lines[0]["ranking"] == [item["promotion_id"] for item in answer["ranking"]]
 
 
@@ -248,7 +251,8 @@ def test_a_fault_inside_shows_neither_its_trace_nor_a_path(copy, monkeypatch, ca
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"]) == {"error": "the service failed; its own log says why"}
     assert "ZeroDivisionError" in caplog.text
-    assert (copy / "log").read_text() == ""
+    line = json.loads((copy / "log").read_text())
+    assert {name for name in line if line[name]} == {"time", "route", "status", "seconds"}
 
 
 def test_with_keys_only_who_has_one_is_served(copy):
