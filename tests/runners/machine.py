@@ -5,9 +5,10 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from . import Event, Job
+from . import Cache, Event, Job
 
 SAFE = ("SSL_", "PIP_", "UV_INDEX", "UV_DEFAULT_INDEX", "REQUESTS_", "CURL_", "HTTP", "NO_PROXY")
 SAFE += ("http_", "https_", "LANG", "STUB_")
@@ -45,8 +46,9 @@ def _run(job: Job, event: Event, origin: Path, place: Path, caches: Path, env: d
     known |= env | {"HOME": str(place), "TMPDIR": str(temporary)}
     known |= {"PIPELINE_WORKSPACE": str(place)}
     known |= {name: str(value) for name, value in job.env.items()}
+    keys = {cache.path: _hash(cache.key, workspace) for cache in job.caches}
     for cache in job.caches:
-        _restore(cache, workspace, caches)
+        _restore(cache, keys[cache.path], workspace, caches)
     code, log = 0, ""
     for step in job.steps:
         if not (step.after_success if code == 0 else step.after_failure):
@@ -64,7 +66,7 @@ def _run(job: Job, event: Event, origin: Path, place: Path, caches: Path, env: d
         code = code or done.returncode
     if code == 0:
         for cache in job.caches:
-            _keep(cache, workspace, caches)
+            _keep(cache, keys[cache.path], workspace, caches)
     for path in job.artifacts:
         found = workspace / re.sub(r"/?\**$", "", path)
         if found.exists():
@@ -90,24 +92,34 @@ def _check_out(job: Job, event: Event, origin: Path, workspace: Path) -> None:
     git("checkout", "--quiet", "--detach", event.sha)
 
 
-def _restore(cache, workspace: Path, caches: Path) -> None:
+def _restore(cache: Cache, key: str, workspace: Path, caches: Path) -> None:
     """Bring the folder of this key, or the newest of those that begin like it."""
     if cache.path.endswith("uv"):
         return  # libraries are those of this machine
-    found = [caches / _name(cache.key)]
+    found = [caches / key]
     if cache.fallback is not None:
-        found += sorted(caches.glob(f"{_name(cache.fallback)}*"), key=lambda p: -p.stat().st_mtime)
+        found += sorted(caches.glob(f"{cache.fallback}*"), key=lambda p: -p.stat().st_mtime)
     for path in found:
         if path.exists():
             shutil.copytree(path, workspace / cache.path, symlinks=True)
             return
 
 
-def _keep(cache, workspace: Path, caches: Path) -> None:
-    path = caches / _name(cache.key)
+def _keep(cache: Cache, key: str, workspace: Path, caches: Path) -> None:
+    path = caches / key
     if (workspace / cache.path).exists() and not path.exists() and not cache.path.endswith("uv"):
         shutil.copytree(workspace / cache.path, path, symlinks=True)
 
 
-def _name(key: str) -> str:
-    return re.sub(r"[^\w.-]", "_", key)
+def _hash(key: str, workspace: Path) -> str:
+    """The key with the files that it names, by Azure's and Bitbucket's patterns, as one hash."""
+    files = [
+        path
+        for word in key.split()
+        if word != "|"
+        for path in workspace.glob(word.replace("**", "**/*"))
+    ]
+    digest = sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(path.read_bytes())
+    return re.sub(r"[^\w.-]", "_", key) + digest.hexdigest()[:12]
