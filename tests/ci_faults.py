@@ -13,12 +13,16 @@ BUTTON, REVIEW = ".github/workflows/deploy.yml", ".github/workflows/review-app.y
 LAB, AZURE, STEPS = ".gitlab-ci.yml", "azure-pipelines.yml", ".azure/steps.yml"
 BUCKET = "bitbucket-pipelines.yml"
 PULL, MAIN, TAG = "pull request with review apps", "push to main", "tag"
+UPDATES, UPDATE = ".github/workflows/template-update.yml", "schedule of the template"
+PROPOSE, MERGE = "template-update --pull-request", "template-update"
 VERB = ".venv/bin/python -m delivery "
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
 TESTED = f"make check\n      - run: {VERB}check"
 
 FAULTS = {
     "github": {
+        "update without a pull request": ("table", UPDATE, UPDATES, PROPOSE, MERGE),
+        "update may not push": ("inspection", UPDATE, UPDATES, "contents: write", "contents: read"),
         "tag in place of a commit": ("lint", PULL, SETUP, CHECKOUT + " # v7.0.1", CHECKOUT[:16] + "@v7"),
         "action that nobody knows": ("parser", PULL, SETUP, "actions/cache@", "someone/cache@"),
         "credentials stay": ("parser", PULL, SETUP, "persist-credentials: false", "fetch-tags: true"),
@@ -56,6 +60,7 @@ FAULTS = {
         "bot without patience": ("lint", PULL, ".github/dependabot.yml", "    cooldown:\n      default-days: 7\n", ""),
     },
     "gitlab": {
+        "update without a pull request": ("table", UPDATE, LAB, PROPOSE, MERGE),
         "misspelt key": ("lint", PULL, LAB, "artifacts:", "artefacts:"),
         "unknown when": ("lint", PULL, LAB, "when: always", "when: ever"),
         "dropped needs": ("table", PULL, LAB, "  needs: [check, reproduce]\n", "  needs: []\n"),
@@ -82,6 +87,8 @@ FAULTS = {
         "no time limit": ("inspection", PULL, LAB, "  timeout: 1h\n", "  timeout: 0m\n"),
     },
     "azure": {
+        "update without a pull request": ("table", UPDATE, AZURE, PROPOSE, MERGE),
+        "updates on no schedule": ("table", UPDATE, AZURE, "DisplayName'], 'template-update'", "DisplayName'], 'update'"),
         "misspelt key": ("lint", PULL, AZURE, "dependsOn: image", "dependOn: image"),
         "misspelt key of a step": ("lint", PULL, STEPS, "displayName: make setup", "display_name: make setup"),
         "unknown task": ("parser", PULL, STEPS, "Cache@2", "Cash@2"),
@@ -112,6 +119,7 @@ FAULTS = {
         "no time limit": ("inspection", PULL, AZURE, "        timeoutInMinutes: \"30\"\n", ""),
     },
     "bitbucket": {
+        "update without a pull request": ("table", UPDATE, BUCKET, PROPOSE, MERGE),
         "misspelt key": ("parser", PULL, BUCKET, "max-time:", "max_time:"),
         "cache that is none": ("parser", PULL, BUCKET, "caches: [uv, outputs]", "caches: [uv, output]"),
         "caches in the singular": ("parser", PULL, BUCKET, "        caches: [uv]\n", "        cache: [uv]\n"),

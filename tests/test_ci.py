@@ -33,6 +33,7 @@ JOBS = {
     "sweep": ["login", "review-app sweep"],
     "deploy": ["login", "deploy"],
     "rollback": ["login", "rollback"],
+    "template update": ["template-update --pull-request"],
 }
 EVERY = {"check": [], "reproduce": [], "report": ["reproduce"], "image": ["check", "reproduce"]}
 CHANGE = EVERY | {"notebooks": ["reproduce"]}
@@ -64,6 +65,10 @@ WHEN = {
     "button to go back": (Event("button", inputs=BACK), {"rollback": []}),
     "schedule": (Event("schedule", variables=REVIEWED), {"sweep": []}),
     "schedule without review apps": (Event("schedule", variables=TAGGED), {}),
+    "schedule of the template": (
+        Event("schedule", schedule="template-update", variables={"TEMPLATE_UPDATE": "true"}),
+        {"template update": []},
+    ),
 }
 QUIET = "pull request, nothing of notebooks"
 # where a provider differs, and why
@@ -149,9 +154,9 @@ def verbs(job) -> list[str]:
             found.append(shown.removeprefix(PYTHON).partition(" --environment")[0])
         elif line.endswith("make setup"):
             found.append("make setup")
-        elif not re.match(r"test |apt-get ", line):
+        elif not re.match(r"test |apt-get |git remote |git config ", line):
             found.append(line)
-    # GitLab's tools are installed first
+    # GitLab's tools are installed first; who pushes says as whom
     assert found.pop(0) == "make setup", f"{job.name} does not begin with its environment"
     return found
 
@@ -216,9 +221,11 @@ def inspect_permissions(name, job) -> None:
     wanted |= {"image": {"packages": "write"}, "report": {"pull-requests": "write"}}.get(name, {})
     if name in ("deploy", "rollback", "review app"):
         wanted["packages"] = "read"
+    if name == "template update":
+        wanted = dict.fromkeys(("contents", "id-token", "issues", "pull-requests"), "write")
     assert job.permissions == wanted, name
     tokens = [step.env.get("GITHUB_TOKEN") for step in job.steps]
-    assert any(tokens) == (name == "report"), f"{name}: token"
+    assert any(tokens) == (name in ("report", "template update")), f"{name}: token"
 
 
 @pytest.mark.parametrize("moment", WHEN)
@@ -275,7 +282,7 @@ def call(folder, program, *words) -> None:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_linters_are_content(changed, plan, provider):
     folder = changed(provider)
-    for moment in ("pull request with review apps", "tag", "button"):
+    for moment in ("pull request with review apps", "tag", "button", "schedule of the template"):
         check_scripts(plan(provider, folder, WHEN[moment][0]))
     lint(provider, folder)
 

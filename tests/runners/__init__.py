@@ -20,6 +20,7 @@ class Event:
         fork: the pull request comes from another repository.
         variables: what the project has set; secrets: likewise, and no fork sees them.
         inputs: what a person chose at the button.
+        schedule: which of the schedules it is.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Event:
     variables: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    schedule: str = "sweep"
     sha: str = ""
     base: str = ""
     notebooks: bool = True

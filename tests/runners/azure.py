@@ -73,6 +73,8 @@ def _predefined(event: Event) -> dict[str, str]:
         "System.AccessToken": "a token",
         "TF_BUILD": "True",
     }
+    if event.kind == "schedule":
+        known["Build.CronSchedule.DisplayName"] = event.schedule
     if event.kind == "pull_request":
         known |= {
             "Build.SourceBranch": "refs/pull/7/merge",

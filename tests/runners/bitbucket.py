@@ -37,7 +37,7 @@ def plan(folder: Path, event: Event) -> list[Job]:
 
 def _pipeline(pipelines: dict, event: Event) -> list[dict]:
     if event.kind in ("button", "schedule"):
-        return pipelines["custom"]["deploy" if event.kind == "button" else "sweep"]
+        return pipelines["custom"]["deploy" if event.kind == "button" else event.schedule]
     name = {"pull_request": "change", "tag": event.tag}.get(event.kind, "main")
     kind = {"pull_request": "pull-requests", "tag": "tags"}.get(event.kind, "branches")
     globs = pipelines.get(kind, {})

@@ -93,7 +93,9 @@ function starts(on, place) {
     const others = filter.branches ?? filter.tags;
     return globs ? globs.some((glob) => matches(glob, asked.github.ref_name)) : !others;
   }
+  if (asked.event === "schedule") return filter.some((row) => row.cron === asked.github.event.schedule);
   if (asked.event === "workflow_dispatch") {
+    if (Object.keys(asked.inputs).length && !filter.inputs) return false; // the button of another workflow
     for (const [name, value] of Object.entries(asked.inputs)) {
       const input = filter.inputs?.[name];
       if (!input) errors.push(`${place}: there is no input ${name}`);

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from . import Cache, Event, Job, Refused, Step
 
+CRONS = {"sweep": "17 3 * * *", "template-update": "17 4 * * 1"}
 NAMES = {"tag": "push", "button": "workflow_dispatch", "closed": "pull_request"}
 
 
@@ -16,6 +17,8 @@ def describe(event: Event) -> dict:
     change = {"number": 7, "head": head, "base": {"sha": event.base, "ref": "main"}}
     of_change = event.kind in ("pull_request", "closed")
     document = {"action": "closed" if event.kind == "closed" else "opened"}
+    if event.kind == "schedule":
+        document = {"schedule": CRONS[event.schedule]}
     if of_change:
         document |= {"number": 7, "pull_request": change}
     name = "7/merge" if of_change else event.tag or "main"
