@@ -27,10 +27,13 @@ check: setup ## lint and the fast tests
 test: check ## the fast tests, then the slow ones
 	$(RUN) pytest -q -n 2 --dist loadgroup -m slow
 
-bench: demo ## time generation, pipeline, service and storages beside their floors
+bench: demo ## time generation, update, pipeline, service and storages beside their floors
 	$(RUN) python benchmarks/generation.py
+	$(RUN) python benchmarks/update.py
 	$(RUN) python benchmarks/pipeline.py
 	$(RUN) python benchmarks/serving.py $(DEMO)
+	$(RUN) python benchmarks/scale.py $(DEMO)
+	$(RUN) python benchmarks/rivals.py $(DEMO)
 	$(RUN) python benchmarks/storage.py
 
 # without uv on PATH, one is put into .venv, where `uv sync` keeps it

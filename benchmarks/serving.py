@@ -79,7 +79,8 @@ app = create()
 {SERVER.format(port=PORT)}
 """
 APPS = {"bare ASGI": BARE, "empty POST": ECHO, "rank of 20": RANK}
-IMPORTS = "import httptools, lmdb, onnxruntime, prometheus_client, pydantic, uvicorn, uvloop, yaml"
+LIBRARIES = "httptools, lmdb, msgspec, onnxruntime, prometheus_client, pydantic, uvicorn, uvloop"
+IMPORTS = f"import {LIBRARIES}, yaml"
 READY = f"""
 import asyncio, sys, threading, time, urllib.request, os
 from promotion_ranker import serve
@@ -95,7 +96,7 @@ os.environ["PORT"] = "{PORT}"
 serve.main()
 """
 LOOKUP = f"""
-import random, statistics, time
+import importlib.util, random, shutil, statistics, subprocess, time
 import duckdb
 from promotion_ranker import store
 random.seed(7)
@@ -119,6 +120,20 @@ def scan(number):
 print("dict", *measure(table.__getitem__, ids))
 print("store", *measure(opened.find, ids))
 print("scan", *measure(scan, ids[:15]))
+if importlib.util.find_spec("redis") and shutil.which("redis-server"):
+    from promotion_ranker import redis_store
+    command = ["redis-server", "--port", "{PORT + 1}", "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(2)
+    meta = opened.meta
+    opened.close()  # the publication opens the file, too
+    try:
+        url, start = "redis://127.0.0.1:{PORT + 1}", time.perf_counter()
+        redis_store.publish(store.ONLINE, url)
+        print("publish", time.perf_counter() - start)
+        print("redis", *measure(redis_store.RedisStore(url, meta["features"]).find, ids))
+    finally:
+        server.terminate()
 """
 LUA = f"""
 request = function()
@@ -129,18 +144,20 @@ end
 
 
 @contextmanager
-def running(code: str, python: Path) -> Iterator[int]:
-    """Run an application until the block ends; its process id."""
-    process = subprocess.Popen(
-        [python, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def running(
+    command: list[str | Path], path: str = "/rank", body: str = '{"player_id": 1}'
+) -> Iterator[int]:
+    """Run a server, from its first answer until the block ends; its process id."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet)
     try:
-        for _ in range(1000):
+        for _ in range(6000):
             if process.poll() is not None:
-                raise SystemExit(f"the application ended at once: {code}")
+                raise SystemExit(f"the server ended at once: {command}")
             try:
-                body = b'{"player_id": 1}'
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/rank", body).close()
+                headers = {"content-type": "application/json"}
+                url = f"http://127.0.0.1:{PORT}{path}"
+                urllib.request.urlopen(urllib.request.Request(url, body.encode(), headers)).close()
                 break
             except OSError:
                 time.sleep(0.02)
@@ -151,9 +168,11 @@ def running(code: str, python: Path) -> Iterator[int]:
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds of a process so far."""
+    """CPU seconds of a process and those that it started, so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    children = (file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children"))
+    started = sum(cpu(int(child)) for some in children for child in some)
+    return (int(fields[11]) + int(fields[12])) / TICK + started
 
 
 def memory(pid: int) -> float:
@@ -197,7 +216,7 @@ def compare_requests(python: Path) -> None:
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in APPS}
     for _ in range(ROUNDS):
         for name, code in APPS.items():
-            with running(code, python) as pid:
+            with running([python, "-c", code]) as pid:
                 load(pid, 1)
                 *figures, failed = load(pid, SECONDS)
                 rows[name].append((*figures, memory(pid)))
@@ -223,7 +242,7 @@ def compare_requests(python: Path) -> None:
 
 
 def compare_lookups(python: Path) -> None:
-    """Print the store beside a dict and a scan."""
+    """Print the store beside a dict and a scan; and Redis, where it and its library are at hand."""
     text = subprocess.run(
         [python, "-c", LOOKUP], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
@@ -233,6 +252,8 @@ def compare_lookups(python: Path) -> None:
         print(f"{name}: {1e6 * first:.1f} µs{tail}")
     print(f"store ÷ dict, p50: {times['store'][0] / times['dict'][0]:.1f} (at most 5)")
     print(f"scan ÷ store, p50: {times['scan'][0] / times['store'][0]:.0f} (at least 1000)")
+    if "redis" in times:
+        print(f"redis ÷ store, p50: {times['redis'][0] / times['store'][0]:.0f}")
 
 
 def compare_starts(python: Path) -> None:
@@ -246,18 +267,18 @@ def compare_starts(python: Path) -> None:
 
 def soak(python: Path, minutes: int) -> None:
     """Print the memory of the service under load, minute by minute."""
-    with running(RANK, python) as pid:
+    with running([python, "-c", RANK]) as pid:
         for minute in range(minutes):
             *_, failed = load(pid, 60)
             print(f"minute {minute + 1}: {memory(pid):.1f} MB, {failed} failed", flush=True)
 
 
-def main() -> None:
-    """Make the large world in a copy, then measure."""
+@contextmanager
+def world(project: Path) -> Iterator[Path]:
+    """Make the large world in a copy, the working directory until the block ends; its Python."""
     if not shutil.which("wrk"):
         raise SystemExit("ERROR: the load comes from wrk: install it, for example by apt-get")
-    project = Path(sys.argv[1]).resolve()
-    python = project / ".venv/bin/python"
+    python = project.resolve() / ".venv/bin/python"
     with tempfile.TemporaryDirectory() as folder:
         for name in ("params.yaml", "models", "data/features/online.lmdb"):
             target = Path(folder, name)
@@ -266,6 +287,12 @@ def main() -> None:
         os.chdir(folder)
         Path("ask.lua").write_text(LUA)
         subprocess.run([python, "-c", WORLD], check=True)
+        yield python
+
+
+def main() -> None:
+    """Measure in the large world."""
+    with world(Path(sys.argv[1])) as python:
         compare_requests(python)
         print()
         compare_lookups(python)

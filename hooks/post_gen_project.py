@@ -34,6 +34,7 @@ def main() -> None:
     context, project = dict(json.loads(CONTEXT)), Path.cwd()
     wish = os.environ.get("CD4ML_INIT", "")
     prune(context, project)
+    allow_running(context, project)
     if wish == "0" or (wish == "" and is_throwaway(context, project)):
         return
     steps = {".cruft.json": remember}
@@ -111,6 +112,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def allow_running(context: dict, project: Path) -> None:
+    """Mark scripts as such, since cookiecutter takes no modes out of an archive."""
+    if context.get("_template", "").lower().endswith(".zip"):
+        for path in project.rglob("*"):
+            if path.is_file() and path.read_bytes()[:2] == b"#!":
+                path.chmod(0o755)
+
+
 def is_throwaway(context: dict, project: Path) -> bool:
     """Recognise a render that `cruft diff` or `cruft update` compares and deletes."""
     if "_output_dir" in context:  # cookiecutter names it, cruft does not
@@ -149,7 +158,7 @@ def find_origin(context: dict) -> tuple[str, str, str | None]:
         return context["_template"], context["_commit"], None
     folder = find_template(context)
     if not (folder / ".git").exists():
-        raise RuntimeError("the template is not a git repository")
+        return find_archive(context, folder)
     asked = ("status", "--porcelain=v2", "--branch")
     lines = run("git", "--no-optional-locks", *asked, cwd=folder).split("\n")
     if not all(line.startswith("# ") for line in lines):
@@ -159,9 +168,25 @@ def find_origin(context: dict) -> tuple[str, str, str | None]:
     url = str(folder.resolve())
     if cloned or facts.get("branch.ab", "").startswith("+0 "):  # others have this commit, too
         url = run("git", "config", "remote.origin.url", cwd=folder)
-    # No secret, and a path where cruft writes one.
-    shared = re.sub(r"^(https?://)[^/@]*@|^file://", r"\1", url)
-    return shared, facts["branch.oid"], context["_checkout"] if cloned else None
+    return share(url), facts["branch.oid"], context["_checkout"] if cloned else None
+
+
+def share(url: str) -> str:
+    """An address without a secret, and as a path where cruft writes one."""
+    return re.sub(r"^(https?://)[^/@]*@|^file://", r"\1", url)
+
+
+def find_archive(context: dict, folder: Path) -> tuple[str, str, None]:
+    """Name the repository that a forge archived, and the commit that git wrote into the archive."""
+    note, name = folder / ".git_archival.txt", context["_template"]
+    stated = re.match(
+        r"node: ([0-9a-f]{40})$", note.read_text("utf-8") if note.exists() else "", re.M
+    )
+    if not stated:
+        raise RuntimeError("the template is not a git repository")
+    forge = re.match(r"(https?://.+?)(?:/-)?/(?:archive|get)/", name)
+    url = forge[1] if forge else str(Path(os.environ.get("PWD", ""), name).resolve())
+    return share(url), stated[1], None
 
 
 def find_template(context: dict) -> Path:

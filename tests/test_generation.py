@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 import textwrap
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -406,10 +405,9 @@ def test_changed_template_is_not_remembered(render, git, template, tmp_path, cha
     assert git(tmp_path / "out" / SLUG, "log", "--format=%s") == "Start from cd4ml-template"
 
 
-def test_archive_is_not_remembered(render, git, template, tmp_path):
-    git(template, "archive", "--prefix=cd4ml-template/", "-o", tmp_path / "t.zip", "HEAD")
-    assert zipfile.is_zipfile(tmp_path / "t.zip")
-    done = render(tmp_path / "out", source=tmp_path / "t.zip")
+def test_copy_without_history_is_not_remembered(render, git, template, tmp_path):
+    copied = shutil.copytree(template, tmp_path / "copy", ignore=shutil.ignore_patterns(".git"))
+    done = render(tmp_path / "out", source=copied)
     assert "Skipped .cruft.json: the template is not a git repository" in done.stdout
     assert describe(git, tmp_path / "out" / SLUG) == DONE
 

@@ -402,6 +402,34 @@ def test_origin_of_an_unpacked_archive_is_unknown(source):
         origin_of(source / "unpacked")
 
 
+@pytest.mark.parametrize(
+    ("archive", "repository"),
+    [
+        ("https://github.com/o/t/archive/refs/tags/v1.zip", "https://github.com/o/t"),
+        ("https://me:word@gitlab.com/g/s/t/-/archive/v1/t-v1.zip", "https://gitlab.com/g/s/t"),
+        ("https://bitbucket.org/o/t/get/v1.zip", "https://bitbucket.org/o/t"),
+        ("/srv/t-v1.zip", "/srv/t-v1.zip"),
+    ],
+)
+def test_origin_of_an_archive_is_the_repository_and_the_commit_in_it(source, archive, repository):
+    note, revision = source / ".git_archival.txt", "0123456789" * 4
+    (source / ".git").rename(source / "away")
+    note.write_text(f"node: {revision}\n")
+    assert origin_of(source, template=archive) == (repository, revision, None)
+    note.write_text("node: $Format:%H$\n")
+    with pytest.raises(RuntimeError, match="not a git repository"):
+        origin_of(source, template=archive)
+
+
+def test_scripts_of_an_archive_alone_are_marked_as_such(tmp_path):
+    for name, text in (("run", "#!/bin/sh\n"), ("note", "# no\n"), ("empty", "")):
+        (tmp_path / name).write_text(text)
+    post.allow_running({"_template": "https://example.com/t"}, tmp_path)
+    assert not os.access(tmp_path / "run", os.X_OK)
+    post.allow_running({"_template": "https://example.com/archive/t.ZIP"}, tmp_path)
+    assert [p.name for p in tmp_path.iterdir() if os.access(p, os.X_OK)] == ["run"]
+
+
 def test_origin_under_cruft_is_what_cruft_says():
     said = {"_template": "https://example.com/t", "_commit": "c0ffee"}
     assert post.find_origin(said) == ("https://example.com/t", "c0ffee", None)

@@ -143,6 +143,8 @@ def test_the_image_says_what_it_is_made_of(living, engine, image, variables):
         assert f"md5: {labels[f'ml.{kind}.hash']}" in lock
     head = run("git", "rev-parse", "HEAD", cwd=living).stdout.strip()
     assert labels["org.opencontainers.image.revision"].removesuffix("-changed") == head
+    told = run("git", "log", "-1", "--format=%cI", cwd=living).stdout.strip()
+    assert labels["org.opencontainers.image.created"] == told
     assert config["User"] == "10001:10001"
     assert config["Cmd"][:2] == ["python", "-m"]
 
@@ -156,7 +158,7 @@ def test_it_ranks_like_the_project_itself(living, hardened, within):
     expected = [item["expected_revenue"] for item in answer["ranking"]]
     assert f"{ids};{expected}" == local
     version = json.loads(within(hardened, ASK, "/version").stdout)
-    assert version["revision"] != "unknown"
+    assert "unknown" not in (version["revision"], version["revision_time"])
     assert version["model"] == answer["model"]
 
 
@@ -263,3 +265,36 @@ def test_the_dockerfile_is_clean_and_builds_everywhere(living):
     text = (living / "Dockerfile").read_text()
     for trap in ("# syntax=", "<<", "COPY --link", "COPY --parents", "COPY . ", "start-interval"):
         assert trap not in text
+
+
+def test_the_dashboard_is_an_image_of_its_own(start_dashboard, within):
+    container = start_dashboard(*HARDENED)
+    look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8501/').status)"
+    deadline = time.monotonic() + 120
+    while within(container, look, check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    listed = "import importlib.util as u, os; print(u.find_spec('xgboost'), os.listdir('/app'))"
+    found = within(container, listed).stdout
+    assert found.startswith("None")
+    assert "models" not in found
+    assert "reports" in found
+
+
+@pytest.fixture
+def start_dashboard(living, engine, variables):
+    """Build the dashboard's image and start it; both are removed at the end."""
+    name, started = "localhost/cd4ml-test:dashboard", []
+    flags = f"{variables['BUILD_FLAGS']} --target dashboard"
+    run("make", "image", cwd=living, env=variables | {"IMAGE": name, "BUILD_FLAGS": flags})
+
+    def start(*options):
+        extra = ["--no-healthcheck"] if engine == "podman" else []
+        command = [engine, "run", "--detach", *extra, *options, name]
+        started.append(run(*command, env=variables).stdout.strip())
+        return started[-1]
+
+    yield start
+    for container in started:
+        run(engine, "rm", "--force", container, env=variables, check=False)
+    run(engine, "rmi", "--force", name, env=variables, check=False)

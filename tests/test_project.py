@@ -294,12 +294,13 @@ def test_make_it_yours(living, user, tmp_path):
     shutil.copytree(source / "queries", project / "queries")
     for name in ("contract.py", "features.sql"):
         shutil.copy(source / name, package / name)
-    for path in (package / "simulate.py", project / "data" / "promotions.csv"):
-        path.unlink()
+    for path in ("simulate.py", "disturbance.py"):
+        (package / path).unlink()
+    (project / "data" / "promotions.csv").unlink()
     for path in (package / "tests").glob("*.py"):
         if path.name not in {"__init__.py", "test_journal.py", "test_pipeline.py", "test_store.py"}:
             path.unlink()
-    drop_lines(project / "dvc.yaml", "simulate", "promotions.csv")
+    drop_lines(project / "dvc.yaml", "simulate", "disturbance", "promotions.csv")
     params = yaml.safe_load((project / "params.yaml").read_text())
     del params["simulate"]
     params["collect"]["source"] = "sqlite:///hospital.db"

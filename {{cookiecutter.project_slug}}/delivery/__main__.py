@@ -8,11 +8,25 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
-    "image": "image.build",
+    "check": "check.check",
+    "deploy": "release.deploy",
+    "doctor": "doctor.examine",
+    "gate": "gate.show",
+    "image": "publish.image",
+    "login": "identity.login",
+    "monitor": "watch.tell",
+    "notebooks": "notebooks.review",
     "pull": "storage.pull",
     "push": "storage.push",
+    "report": "report.write",
+    "reproduce": "reproduce.reproduce",
+    "retrain": "retrain.propose",
+    "review-app": "review.review_app",
+    "rollback": "release.rollback",
+    "status": "release.status",
     "storage": "relocation.move",
     "storage-check": "storage.check",
+    "template-update": "template_update.update",
 }
 
 
@@ -37,7 +51,7 @@ def _find(verb: str) -> Callable[[list[str]], int]:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:16}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
+    lines = [f"  {verb:18}{(_find(verb).__doc__ or '').splitlines()[0]}" for verb in VERBS]
     return "\n".join(["python -m delivery VERB", *lines])
 
 

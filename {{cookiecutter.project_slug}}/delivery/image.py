@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,10 +20,35 @@ from .git import git
 HINT = "`make reproduce` or `dvc pull`, then commit dvc.lock"
 
 
-def build(arguments: list[str]) -> int:
-    """Build the service's image with docker, podman or buildah, whichever is there."""
-    words = command(find_engine(), read_facts())
-    return 1 if subprocess.run(words, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode else 0
+def build(name: str = "") -> int:
+    """Build the service's image under a name with docker, podman or buildah; 0 or 1."""
+    facts = read_facts()
+    given = os.environ.get("IMAGE") or f"{project()}:{tag_of(facts['GIT_REVISION'])}"
+    words = command(find_engine(), facts, name or given)
+    variables = os.environ | {"DOCKER_BUILDKIT": "1"}
+    return 1 if subprocess.run(words, env=variables, stdout=sys.stderr).returncode else 0
+
+
+def project() -> str:
+    """The name of the project."""
+    return tomllib.loads(Path("pyproject.toml").read_text())["project"]["name"]
+
+
+def repository() -> str:
+    """The name of the image in the registry, without a tag.
+
+    Raises:
+        DeliveryError: IMAGE_REGISTRY is not set.
+    """
+    registry = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
+    if not registry:
+        raise DeliveryError("IMAGE_REGISTRY names no registry: set it, as in ghcr.io/team", 2)
+    return f"{registry}/{project()}".lower()
+
+
+def tag_of(commit: str) -> str:
+    """The tag of a commit's image."""
+    return commit[:12]
 
 
 def find_engine() -> str:
@@ -54,6 +80,7 @@ def read_facts() -> dict[str, str]:
             "FEATURES_HASH": outs["data/features/online.lmdb"],
             "DATA_HASH": outs["data/raw"],
             "GIT_REVISION": revision(),
+            "GIT_TIME": committed_at(),
         }
     except KeyError:
         sentence = f"dvc.lock does not name the model and the features: {HINT}"
@@ -69,10 +96,16 @@ def revision() -> str:
         return "unknown"
 
 
-def command(engine: str, facts: dict[str, str]) -> list[str]:
+def committed_at() -> str:
+    """When the commit was made: models hold no time, and the same commit gives the same image."""
+    try:
+        return git("log", "-1", "--format=%cI")
+    except DeliveryError:
+        return "unknown"
+
+
+def command(engine: str, facts: dict[str, str], image: str) -> list[str]:
     """The engine's command line; every engine reads the same Dockerfile."""
-    name = tomllib.loads(Path("pyproject.toml").read_text())["project"]["name"]
-    image = os.environ.get("IMAGE") or f"{name}:{facts['GIT_REVISION'][:12]}"
     given = dict(facts)
     if base := os.environ.get("PYTHON_IMAGE"):
         given["PYTHON_IMAGE"] = base

@@ -14,17 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import DeliveryError
-from .storage import (
-    COMMITTED,
-    TABLE,
-    Place,
-    find_faults,
-    list_objects,
-    opened,
-    read_secrets,
-    read_table,
-    send,
-)
+from .place import TABLE, Place, read_secrets, read_table
+from .storage import COMMITTED, find_faults, list_objects, opened, send
 
 ANSWERS, PROJECT, README = Path(".cruft.json"), Path("pyproject.toml"), Path("README.md")
 CONFIG = Path(".dvc/config")

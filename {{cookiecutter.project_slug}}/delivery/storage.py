@@ -1,34 +1,23 @@
-"""Where data and models are stored: push, pull, check. relocation.py moves to another storage.
-
-`storage.json` holds one row a storage. Secrets come from the environment by the names of its row,
-or from `.dvc/config.local`; they are handed to DVC in memory and written nowhere.
-"""
+"""Push, pull and check the stored data and models; relocation.py moves to another storage."""
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from dvc.exceptions import CheckoutError, DownloadError
 
 from . import DeliveryError
 from .failure import Heard, explain, first_line
+from .place import Place, read_place, read_table
+from .repository import open_repository
 
-TABLE = Path(__file__).with_name("storage.json")
 JOBS = 8
 COMMITTED = {"revs": ["HEAD"], "all_tags": True, "workspace": False}
-REMOTE = "delivery"  # in memory; by `storage` each commit means what was the storage then
 AGAIN = "then run it again, what has arrived is kept"
-
-
-class Place(NamedTuple):
-    """A storage, with the options of DVC's remote."""
-
-    url: str
-    login: str
-    options: dict[str, str]
 
 
 def push(arguments: list[str]) -> int:
@@ -47,8 +36,6 @@ def push(arguments: list[str]) -> int:
 
 def pull(arguments: list[str]) -> int:
     """Pull what this commit needs from the storage, each object checked by its hash."""
-    from dvc.exceptions import CheckoutError, DownloadError
-
     with opened("pull") as repo:
         try:
             print(f"{repo.pull()['stats']['fetched']} files pulled")
@@ -151,20 +138,16 @@ def send(source: Any, target: Any, faults: dict[str, str]) -> None:
 
 
 @contextmanager
-def opened(action: str, place: Place | None = None) -> Iterator[Any]:
+def opened(action: str, place: Place | None = None) -> Generator[Any]:
     """DVC's repository of this project; what goes wrong inside is said in a sentence.
 
     Raises:
         DeliveryError: why, and what to do.
     """
-    from dvc.config import Config
-    from dvc.repo import Repo
-
     heard = Heard()
     try:
-        place = place or read_place(read_table(), Config.from_cwd())
-        config = {"core": {"remote": REMOTE}, "remote": {REMOTE: place.options}}
-        with Repo(config=config) as repo:
+        place = place or read_place(read_table())
+        with open_repository(place) as repo:
             yield repo
     except DeliveryError:
         raise
@@ -172,24 +155,3 @@ def opened(action: str, place: Place | None = None) -> Iterator[Any]:
         place = place or Place(".dvc/config", "", {})
         reason = explain([*heard.errors, error], place.url, place.login)
         raise DeliveryError(f"{action} failed: {reason}; {AGAIN}") from error
-
-
-def read_table() -> dict[str, Any]:
-    """The storage of this project, and the row of every storage."""
-    return json.loads(TABLE.read_text())
-
-
-def read_place(table: dict[str, Any], config: Any) -> Place:
-    """The storage of this project, as its configuration and the environment say."""
-    row = table["storages"][table["storage"]]
-    options = dict(config["remote"][config["core"]["remote"]])
-    return Place(table["url"], row["login"], options | read_secrets(row))
-
-
-def read_secrets(row: dict[str, Any]) -> dict[str, str]:
-    """The secrets that the environment holds and that DVC has to be told, by DVC's name."""
-    return {
-        option: os.environ[name]
-        for name, option in row["secrets"].items()
-        if option and os.environ.get(name)
-    }

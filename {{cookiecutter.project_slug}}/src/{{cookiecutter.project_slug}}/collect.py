@@ -1,6 +1,7 @@
 """Stage collect: snapshot the source's tables up to collect.until, if they keep the contract."""
 
 import importlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,16 +13,19 @@ from .params import Collect, Params
 from .stage import StageError, progress, replacing
 
 QUERIES = Path("queries")
+FACTS = Path("reports/data.json")
 CHUNK = 50_000
 
 
 def main() -> None:
     """Write data/raw/<table>.parquet; a broken contract leaves the previous snapshot in place."""
-    snapshot(params.load(), tables.RAW)
+    facts = snapshot(params.load(), tables.RAW)
+    with replacing(FACTS) as new:
+        new.write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def snapshot(parameters: Params, folder: Path) -> None:
-    """Collect and check every table, then write them all as Parquet into the folder."""
+def snapshot(parameters: Params, folder: Path) -> dict[str, dict]:
+    """Collect and check every table, write them all as Parquet; return what each one holds."""
     cutoff = parameters.collect.cutoff
     with tables.connect(parameters.engine) as connection:
         for name in contract.REFERENCE_TABLES:
@@ -35,6 +39,7 @@ def snapshot(parameters: Params, folder: Path) -> None:
             for name in contract.TABLES:
                 query = f"SELECT * FROM {name} ORDER BY ALL"
                 tables.write_sorted(connection, query, new / f"{name}.parquet")
+        return {name: tables.facts(connection, name) for name in contract.TABLES}
 
 
 def _source(parameters: Params) -> Iterator[tuple[str, Iterable[pd.DataFrame]]]:

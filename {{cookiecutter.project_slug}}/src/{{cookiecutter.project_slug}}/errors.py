@@ -3,3 +3,7 @@
 
 class StageError(Exception):
     """Something that the user can mend, told in one sentence."""
+
+
+class UnavailableError(Exception):
+    """A server that the service depends on does not answer; it may do so again."""

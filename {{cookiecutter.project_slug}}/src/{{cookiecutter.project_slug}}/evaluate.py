@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import xgboost
 
-from . import examples, model, params, policy, stage
+from . import drift, examples, model, params, policy, schema, stage
 from .contract import TASK
+from .drift import Distribution, Reference
 from .examples import Examples
 from .params import Evaluate
 from .policy import ratio
@@ -20,7 +21,7 @@ BINS = 10
 
 
 def main() -> None:
-    """Write reports/metrics.json and reports/plots/*.csv."""
+    """Write reports/metrics.json, reports/reference.json and reports/plots/*.csv."""
     parameters = params.load()
     _, holdout = examples.read(parameters.engine).split(parameters.train.holdout)
     try:
@@ -34,6 +35,8 @@ def main() -> None:
     metrics = measure(terms, holdout, parameters.evaluate)
     with replacing(METRICS) as new:
         new.write_text(json.dumps(metrics, indent=1) + "\n")
+    with replacing(drift.REFERENCE) as new:
+        new.write_text(reference(served, baseline, holdout).dump())
     with replacing(PLOTS) as folder:
         folder.mkdir()
         calibration(holdout.target, predicted).to_csv(folder / "calibration.csv", index=False)
@@ -148,6 +151,19 @@ def importance(folder: Path = model.FOLDER) -> pd.DataFrame:
     frame = pd.DataFrame({"feature": TASK.feature_names, "share": shares})
     frame["share"] = (frame["share"] / max(frame["share"].sum(), 1e-12)).map(_round)
     return frame.sort_values(["share", "feature"], ascending=[False, True])
+
+
+def reference(served: model.Model, baseline: model.Baseline, holdout: Examples) -> Reference:
+    """What the monitor compares with: inputs of the service, and its highest prediction."""
+    entities = holdout.inputs[:, : len(TASK.features.model_fields)]
+    predicted = served.predict(holdout.inputs)
+    if TASK.choice:
+        predicted = served.predict_all(entities, baseline.inputs).max(axis=1)
+    named = zip(schema.encoding(TASK.features).items(), entities.T, strict=True)
+    found = {name: Distribution.of(column, len(options)) for (name, options), column in named}
+    found[drift.PREDICTION] = Distribution.of(predicted)
+    _, rows = np.unique(holdout.entity_id, return_counts=True)
+    return Reference(model.digest(model.FOLDER / model.ONNX), drift.effective(rows), found)
 
 
 def choices(chosen: dict[str, np.ndarray]) -> pd.DataFrame:

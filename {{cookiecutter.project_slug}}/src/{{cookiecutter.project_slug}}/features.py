@@ -2,9 +2,11 @@
 
 import datetime
 import tempfile
+import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from . import engine, params, schema, stage, store, tables
 from .contract import TABLES, TASK
 from .params import Params
-from .stage import StageError, replacing
+from .stage import StageError, progress, replacing
 from .store import ONLINE
 
 DEFINITION = Path(__file__).with_name("features.sql")
@@ -25,40 +27,85 @@ def main() -> None:
     compute(parameters, tables.RAW, tables.OFFLINE, ONLINE)
 
 
+class Part(NamedTuple):
+    """What one partition gave: files of the offline and of the online table, rows of the latter."""
+
+    offline: Path
+    online: Path
+    rows: int
+
+
 def compute(parameters: Params, raw: Path, offline: Path | None, online: Path) -> None:
-    """Map the definition over the partitions and merge; their number does not change the result."""
+    """Run the definition and merge: neither the partitions nor the engine change a byte."""
     online.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".features-", dir=online.parent) as folder:
-        work = partial(compute_partition, parameters, raw, Path(folder), offline is not None)
-        engine.map_partitions(work, parameters.features.partitions)
-        with tables.connect(parameters.engine) as connection:
-            if offline:
-                with replacing(offline) as new:
-                    files = f"'{folder}/offline-*.parquet'"
-                    query = f"SELECT * FROM {files} ORDER BY moment, example_id"
-                    tables.write_sorted(connection, query, new)
-            with replacing(online) as new:
-                cutoff = parameters.collect.cutoff.isoformat()
-                encoding = schema.encoding(TASK.features)
-                store.build(new, encoding, cutoff, _online_rows(connection, folder))
+    cutoff = parameters.collect.cutoff
+    with (
+        tempfile.TemporaryDirectory(prefix=".features-", dir=online.parent) as folder,
+        tables.connect(parameters.engine) as connection,
+    ):
+        tables.attach(connection, raw)
+        parts = []  # of a single one there is nothing to merge: its files would cost a tenth
+        if parameters.features.partitions > 1 or parameters.engine.kind != "local":
+            parts = _compute_parts(parameters, connection, raw, Path(folder), bool(offline))
+        if offline:
+            files = [part.offline for part in parts]
+            examples = tables.union(files) if parts else offline_query(connection)
+            with replacing(offline) as new:
+                tables.write_sorted(connection, f"{examples} ORDER BY moment, example_id", new)
+        files = [part.online for part in parts]
+        rows = tables.union(files) if parts else online_query(connection, cutoff)
+        with replacing(online) as new:
+            chunks = _online_rows(connection, rows)
+            store.build(new, schema.encoding(TASK.features), cutoff.isoformat(), chunks)
+
+
+def _compute_parts(
+    parameters: Params,
+    connection: duckdb.DuckDBPyConnection,
+    raw: Path,
+    folder: Path,
+    with_offline: bool,
+) -> list[Part]:
+    places = (path.absolute() for path in (raw, tables.REFERENCE, folder))
+    task = partial(compute_partition, parameters, *places, with_offline)
+    partitions = split(connection, parameters.features.partitions)
+    entities = connection.execute(f"SELECT count(*) FROM {TASK.entities}").fetchall()[0][0]
+    parts = []
+    with progress(total=entities, desc="features", unit="row", unit_scale=True) as bar:
+        for part in engine.map_partitions(parameters.engine, task, partitions):
+            parts.append(part)
+            bar.update(part.rows)
+    return parts
+
+
+def split(connection: duckdb.DuckDBPyConnection, partitions: int) -> list[str]:
+    """Conditions on the entity's id that give as many parts, of about as many entities each.
+
+    Ranges, not remainders: of a table that is sorted by the id each partition reads only its own.
+    """
+    shares = [number / partitions for number in range(1, partitions)]
+    query = f"SELECT quantile_disc({TASK.entity_id}, {shares}) FROM {TASK.entities}"
+    bounds = connection.execute(query).fetchall()[0][0] if shares else []
+    lower = ["true", *(f"{TASK.entity_id} > {bound}" for bound in bounds)]
+    upper = [*(f"{TASK.entity_id} <= {bound}" for bound in bounds), "true"]
+    return [f"{low} AND {up}" for low, up in zip(lower, upper, strict=True)]
 
 
 def compute_partition(
-    parameters: Params, raw: Path, folder: Path, with_offline: bool, number: int
-) -> None:
-    """Compute the tables for the entities of one partition and write them into the folder."""
-    mine = f"{TASK.entity_id} % {parameters.features.partitions} = {number}"
+    parameters: Params, raw: Path, reference: Path, folder: Path, with_offline: bool, mine: str
+) -> Part:
+    """Write the tables for the entities of one partition into new files of the folder."""
+    name = uuid.uuid4().hex  # of this attempt: another worker may be at the same partition
+    part = Part(folder / f"offline-{name}.parquet", folder / f"online-{name}.parquet", 0)
     with tables.connect(parameters.engine) as connection:
-        tables.attach(connection, raw)
-        if parameters.features.partitions > 1:
-            for name, model in TABLES.items():
-                if TASK.entity_id in model.model_fields:
-                    tables.view(connection, name, raw / f"{name}.parquet", mine)
+        tables.attach(connection, raw, reference)
+        for name, model in TABLES.items():
+            if TASK.entity_id in model.model_fields:
+                tables.view(connection, name, raw / f"{name}.parquet", mine)
         if with_offline:
-            offline = folder / f"offline-{number}.parquet"
-            tables.write(connection, offline_query(connection), offline)
+            tables.write(connection, offline_query(connection), part.offline)
         online = online_query(connection, parameters.collect.cutoff)
-        tables.write(connection, online, folder / f"online-{number}.parquet")
+        return part._replace(rows=tables.write(connection, online, part.online))
 
 
 def offline_query(connection: duckdb.DuckDBPyConnection) -> str:
@@ -110,12 +157,12 @@ def _feature_columns(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _online_rows(
-    connection: duckdb.DuckDBPyConnection, folder: str
+    connection: duckdb.DuckDBPyConnection, rows: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     selected = ", ".join(schema.encoded(TASK.features))
     connection.execute(
         f"CREATE OR REPLACE TABLE online AS SELECT entity_id, epoch_us(known_until), {selected} "
-        f"FROM '{folder}/online-*.parquet' ORDER BY entity_id"
+        f"FROM ({rows}) ORDER BY entity_id"
     )
     first = 0
     while True:
@@ -128,4 +175,6 @@ def _online_rows(
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    from . import features  # by its own name, under which workers find what is sent to them
+
+    stage.run(features.main)

@@ -76,6 +76,7 @@ class Model:
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"the model cannot be loaded: {reason}") from None
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
     @classmethod
     def open(cls, folder: Path = FOLDER) -> Self:
@@ -84,7 +85,7 @@ class Model:
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Predictions (n,) for inputs (n, k) float32."""
-        return np.asarray(self._session.run(None, {"inputs": inputs})[0])[:, 0]
+        return np.asarray(self._session.run(self._outputs, {"inputs": inputs})[0])[:, 0]
 
     def predict_all(self, entities: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Predictions (n, m) of every entity, inputs (n, k), with every action, inputs (m, j)."""

@@ -2,7 +2,7 @@
 
 import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +20,9 @@ class Section(BaseModel):
 class Engine(Section):
     """Where and with how much partitions and fits run."""
 
-    kind: Literal["local"]
+    kind: Literal["local", "dask"]
+    address: str = Field(pattern=r"^((tcp|tls|ws|wss)://\S+)?$")
+    workers: int = Field(ge=1)
     threads: int = Field(ge=1)
     memory_limit: str = Field(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
 
@@ -37,6 +39,13 @@ class Collect(Section):
         return datetime.datetime.combine(self.until, datetime.time()) + datetime.timedelta(days=1)
 
 
+class Drift(Section):
+    """What goes wrong in the stand-in world, from the beginning of a day on."""
+
+    kind: Literal["feature_shift", "new_country", "concept", "stale_pipeline", "broken_feature"]
+    start: datetime.date
+
+
 class Simulate(Section):
     """The size and the dates of the stand-in world."""
 
@@ -45,6 +54,7 @@ class Simulate(Section):
     players: int = Field(ge=1)
     experiment_start: datetime.date
     exposures_per_day: int = Field(ge=1)
+    drift: Drift | None = None
 
 
 class Features(Section):
@@ -66,6 +76,18 @@ class Train(Section):
     max_parity_error: float = Field(gt=0)
 
 
+Tunable = Literal["rounds", "depth", "learning_rate", "min_child_weight", "subsample"]
+
+
+class Tune(Section):
+    """What `make tune` tries: values of parameters of the model; how many of the best it queues."""
+
+    trials: int = Field(ge=1)
+    queued: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    space: dict[Tunable, Annotated[list[int | float], Field(min_length=1)]] = Field(min_length=1)
+
+
 class Evaluate(Section):
     """The bootstrap behind every interval."""
 
@@ -74,9 +96,21 @@ class Evaluate(Section):
     seed: int = Field(ge=0)
 
 
+class Gate(Section):
+    """When a model may replace another one."""
+
+    metric: Literal["policy", "error"]
+    margin: float = Field(ge=0, lt=1)
+    resamples: int = Field(ge=20)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    floors: dict[str, float]
+
+
 LogField = Literal[
     "time",
     "route",
+    "status",
     "entity_id",
     "ranking",
     "expected",
@@ -104,6 +138,31 @@ class Serve(Section):
     log_fields: tuple[LogField, ...]
 
 
+class Monitor(Section):
+    """What is watched, and where a figure becomes an alarm."""
+
+    logs: str = Field(min_length=1)
+    days: int = Field(ge=1)
+    live_days: int = Field(ge=1)
+    match_hours: float = Field(gt=0)
+    alpha: float = Field(gt=0, lt=1)
+    floor: float = Field(ge=0)
+    confidence: float = Field(gt=0, lt=1)
+    min_rows: int = Field(ge=50)
+    max_feature_age_days: float = Field(gt=0)
+    max_model_age_days: float = Field(gt=0)
+    min_requests_a_day: int = Field(ge=0)
+    max_p99_seconds: float = Field(gt=0)
+    max_error_share: float = Field(ge=0, le=1)
+    max_cold_start_share: float = Field(ge=0, le=1)
+
+
+class Retrain(Section):
+    """What a retraining may do by itself."""
+
+    merge_within: float | None = Field(ge=0)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -112,8 +171,12 @@ class Params(Section):
     simulate: Simulate | None = None
     features: Features
     train: Train
+    tune: Tune
     evaluate: Evaluate
+    gate: Gate
     serve: Serve
+    monitor: Monitor
+    retrain: Retrain
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

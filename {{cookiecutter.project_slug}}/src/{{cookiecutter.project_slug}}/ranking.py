@@ -1,6 +1,7 @@
 """Ranking: the model, its baseline and the online features; one look-up and one call each."""
 
-from typing import Literal, NamedTuple
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from .schema import Row
 from .serving.messages import ACTION, ACTIONS, RefusedError
 from .store import LiveStore
 
+if TYPE_CHECKING:
+    from .redis_store import RedisStore
+
 LARGEST = float(np.finfo(np.float32).max)
 Served = Literal["model", "baseline"]
 
@@ -21,7 +25,7 @@ class Ranking(NamedTuple):
 
     Attributes:
         actions: ids (m,); [None] when the task has no choice.
-        expected, baseline: expected target (m,) by what served, and by the baseline.
+        expected: expected target (m,) of each.
         served: what the order is from.
         cold_start: nothing is known of the entity, so the baseline served.
         known_until: microseconds since 1970; None if the features were not looked up.
@@ -30,7 +34,6 @@ class Ranking(NamedTuple):
 
     actions: list[int | None]
     expected: list[float]
-    baseline: list[float]
     served: Served
     cold_start: bool
     known_until: int | None
@@ -46,14 +49,15 @@ class Ranker:
             self.lineage = model.open_lineage(TASK.encoding)
             baseline = model.open_baseline()
             self._model = Model.open() if served == "model" else None
-            self.store = LiveStore(store.ONLINE, schema.encoding(TASK.features))
+            self.store = _open_store(schema.encoding(TASK.features))
         except (OSError, ValueError) as error:
             raise StageError(f"{error}; `make reproduce` or `dvc pull` mends it") from None
         self.served: Served = served
         self.version: str = self.lineage["files"][model.ONNX]
         self._actions = baseline.action_ids.tolist() or [None]
         self._places = {action: place for place, action in enumerate(self._actions)}
-        self._means: list[float] = baseline.means.tolist() if TASK.choice else [baseline.overall]
+        means = baseline.means.tolist() if TASK.choice else [baseline.overall]
+        self.means: dict[int | None, float] = dict(zip(self._actions, means, strict=True))
         self._encoding = schema.encoding(TASK.features)
         self._known = len(self._encoding)
         self._inputs = np.empty((len(self._actions), len(TASK.feature_names)), np.float32)
@@ -80,19 +84,19 @@ class Ranker:
     def _order(
         self, features: np.ndarray | None, chosen: list[int] | None, known_until: int | None
     ) -> Ranking:
-        places = range(len(self._actions)) if chosen is None else self._find(chosen)
-        baseline = expected = [self._means[place] for place in places]
-        served: Served = "baseline"
+        actions, inputs = self._actions, self._inputs
+        if chosen is not None:
+            actions, inputs = chosen, inputs[self._find(chosen)]
         if self._model and features is not None:
-            inputs = self._inputs if chosen is None else self._inputs[places]
             inputs[:, : self._known] = features
             expected, served = self._model.predict(inputs).tolist(), "model"
+        else:
+            expected, served = [self.means[action] for action in actions], "baseline"
         # lists, not arrays: for so few numbers every call into numpy costs more than the work
-        order = sorted(range(len(places)), key=expected.__getitem__, reverse=True)
+        order = sorted(range(len(actions)), key=expected.__getitem__, reverse=True)
         return Ranking(
-            [self._actions[places[rank]] for rank in order],
-            [expected[rank] for rank in order],
-            [baseline[rank] for rank in order],
+            [actions[place] for place in order],
+            [expected[place] for place in order],
             served,
             features is None,
             known_until,
@@ -107,6 +111,16 @@ class Ranker:
         if len(set(places)) < len(places):
             raise RefusedError(422, f"{ACTIONS} must be distinct")
         return places
+
+
+def _open_store(encoding: dict[str, list[str]]) -> "LiveStore | RedisStore":
+    if not (url := os.environ.get("FEATURES_STORE")):
+        return LiveStore(store.ONLINE, encoding)
+    try:
+        from .redis_store import RedisStore  # only where it is chosen
+    except ModuleNotFoundError:
+        raise OSError("FEATURES_STORE needs a library: uv add --group serve redis") from None
+    return RedisStore(url, encoding)
 
 
 def _words(codes: list[float], encoding: dict[str, list[str]]) -> str:

@@ -1,7 +1,8 @@
 """Refresh: the online features of newer events, swapped under the running service.
 
 Between two trainings: the model and params.yaml stay as they are. `make refresh UNTIL=2026-07-03`
-takes everything up to the end of that day (UTC), without UNTIL up to the last midnight.
+takes everything up to the end of that day (UTC), without UNTIL up to the last midnight. Where
+FEATURES_STORE names a Redis, it gets them, too.
 `make reproduce` puts back the table of the commit.
 """
 
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import collect, features, params, stage
+from . import collect, features, params, publish, stage
 from .errors import StageError
 from .params import Params
 from .store import ONLINE, Store
@@ -19,14 +20,20 @@ from .store import ONLINE, Store
 
 def main() -> None:
     """Collect again up to UNTIL, compute the online features alone, and swap them in."""
+    until = last_day()
+    refresh(params.load(), until)
+    publish.publish()
+    print(f"the features are those at the end of {until}", file=sys.stderr)
+
+
+def last_day() -> datetime.date:
+    """The day UNTIL of the environment, else yesterday (UTC); StageError if it is not a day."""
     yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
     given = os.environ.get("UNTIL")
     try:
-        until = datetime.date.fromisoformat(given) if given else yesterday
+        return datetime.date.fromisoformat(given) if given else yesterday
     except ValueError:
         raise StageError(f"UNTIL is a day such as {yesterday}, not {given}") from None
-    refresh(params.load(), until)
-    print(f"the features are those at the end of {until}", file=sys.stderr)
 
 
 def refresh(parameters: Params, until: datetime.date) -> None:

@@ -22,8 +22,8 @@ def main() -> None:
         new.write_text(to_html(notebook, "Report"))
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
-    """Run a notebook from the project's root; raises StageError that names the cell that failed."""
+def execute(path: Path, folder: Path = Path()) -> nbformat.NotebookNode:
+    """Run a notebook in a folder; raises StageError that names the cell that failed."""
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat fails in as many ways as a file can be broken
@@ -32,7 +32,10 @@ def execute(path: Path) -> nbformat.NotebookNode:
         "PYDEVD_DISABLE_FILE_VALIDATION", "1"
     )  # the kernel warns of it at each start
     quiet = ["--log-level=ERROR"]
-    client = NotebookClient(notebook, record_timing=False, timeout=600, extra_arguments=quiet)
+    where = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(
+        notebook, resources=where, record_timing=False, timeout=600, extra_arguments=quiet
+    )
     with client.setup_kernel():
         for number, cell in enumerate(progress(notebook.cells, desc="report", unit="cell")):
             try:

@@ -1,7 +1,8 @@
 """Start the service, by `make serve`.
 
-The environment wins over params.yaml: HOST, PORT, SERVE_MODEL (model or baseline) and API_KEYS
-(comma-separated; then /rank and /predict need the header `Authorization: Bearer KEY`).
+The environment wins over params.yaml: HOST, PORT, SERVE_MODEL (model or baseline), API_KEYS
+(comma-separated; then /rank and /predict need the header `Authorization: Bearer KEY`) and
+FEATURES_STORE (the URL of a Redis that holds the online features; without it they are in the file).
 """
 
 import hashlib

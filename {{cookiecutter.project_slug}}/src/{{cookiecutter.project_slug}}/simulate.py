@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import contract
+from . import contract, disturbance
 from .params import Simulate
 from .stage import progress
 
@@ -51,14 +51,15 @@ def tables(
     events, exposures = [], []
     for number, day in enumerate(progress(days, desc="simulate", unit="day")):
         here = np.flatnonzero(players.registered_at < day)
-        events.append(_daily_events(players, here, day, _random(simulate, 2, number)))
+        today = disturbance.change(simulate.drift, players, day)
+        events.append(_daily_events(today, here, day, _random(simulate, 2, number)))
         if day >= np.datetime64(simulate.experiment_start):
             random = _random(simulate, 3, number)
-            shown = _daily_exposures(players, here, day, simulate, promotions, random)
+            shown = _daily_exposures(today, here, day, simulate, promotions, random)
             exposures.append(shown)
             events.append(_purchases(shown, promotions, random))
     registered = players.registered_at < np.datetime64(cutoff)
-    all_events = pd.concat(events)
+    all_events = disturbance.record(simulate.drift, pd.concat(events))
     all_exposures = pd.concat(exposures) if exposures else pd.DataFrame()
     if len(all_exposures):
         all_exposures.insert(0, "exposure_id", np.arange(len(all_exposures)))
@@ -75,10 +76,13 @@ def population(simulate: Simulate, days: int) -> Players:
     start = np.datetime64(simulate.start, "us")
     cohorts = [_cohort(simulate.players, start - 365 * DAY, 365, _random(simulate, 0, 0))]
     newcomers = max(1, simulate.players // 1000)
-    for day in range(days):
-        cohorts.append(_cohort(newcomers, start + day * DAY, 1, _random(simulate, 1, day)))
+    for number in range(days):
+        day = start + number * DAY
+        joining = newcomers * disturbance.growth(simulate.drift, day)
+        cohorts.append(_cohort(joining, day, 1, _random(simulate, 1, number)))
     fields = Players.__dataclass_fields__
-    return Players(*(np.concatenate([getattr(c, name) for c in cohorts]) for name in fields))
+    players = Players(*(np.concatenate([getattr(c, name) for c in cohorts]) for name in fields))
+    return disturbance.settle(simulate.drift, players, len(COUNTRIES))
 
 
 def wish(players: Players, promotions: pd.DataFrame) -> np.ndarray:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 from tqdm import tqdm
@@ -15,19 +16,21 @@ from .errors import StageError
 progress = functools.partial(tqdm, disable=None, leave=False)  # None: silent unless on a terminal
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a stage; a user's mistake or a full disk ends it with one sentence and exit code 1."""
+def run(main: Callable[[], int | None], failure: int = 1) -> NoReturn:
+    """Run a stage and exit; a user's mistake or a full disk ends it with one sentence."""
     try:
-        main()
+        sys.exit(main())
     except StageError as fault:
-        sys.exit(f"ERROR: {fault}")
+        sentence = str(fault)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"ERROR: {name}{error.strerror or error}; mend that and run again")
+        sentence = f"{name}{error.strerror or error}; mend that and run again"
     except duckdb.Error as error:
-        sys.exit(f"ERROR: {' '.join(str(error).split())}; mend that and run again")
+        sentence = f"{' '.join(str(error).split())}; mend that and run again"
     except KeyboardInterrupt:
         sys.exit(130)
+    print(f"ERROR: {sentence}", file=sys.stderr)
+    sys.exit(failure)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ Source: https://lmdb.readthedocs.io
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ import numpy as np
 
 ONLINE = Path("data/features/online.lmdb")
 META = b"meta"
+FLOAT = np.dtype("<f4")
 MAP_SIZE = 1 << 40  # an upper bound of the address space, not of the file
 LOOK_SECONDS = 1.0  # how often a live store looks whether its file was swapped
 
@@ -69,13 +70,18 @@ class Store:
         value = self._transaction.get(key(number))
         if value is None:
             return None
-        features = np.frombuffer(value, "<f4", offset=8)
+        features = np.frombuffer(value, FLOAT, offset=8)
         return features, int.from_bytes(value[:8], "little", signed=True)
 
     def first(self) -> int:
         """The lowest id that is in the store."""
         with self._transaction.cursor() as cursor:
             return int.from_bytes(next(cursor.iternext(values=False)), "big")
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value, by ascending id."""
+        with self._transaction.cursor() as cursor:
+            yield from ((entity, value) for entity, value in cursor if entity != META)
 
     def close(self) -> None:
         """Give the file back."""

@@ -34,23 +34,27 @@ def connect(engine: Engine) -> Generator[duckdb.DuckDBPyConnection]:
                 "temp_directory": folder,
             },
         )
+        # of DuckDB's own, which goes to stdout, even into a pipe
+        connection.execute("SET enable_progress_bar = false")
         try:
             yield connection
         finally:
             connection.close()
 
 
-def attach(connection: duckdb.DuckDBPyConnection, folder: Path = RAW) -> None:
+def attach(
+    connection: duckdb.DuckDBPyConnection, folder: Path = RAW, reference: Path = REFERENCE
+) -> None:
     """Make every table of the contract a view; raises StageError for a bad file."""
     for name in contract.TABLES:
         view(connection, name, folder / f"{name}.parquet")
     for name in contract.REFERENCE_TABLES:
-        read_reference(connection, name)
+        read_reference(connection, name, reference)
 
 
 def view(connection: duckdb.DuckDBPyConnection, name: str, path: Path, where: str = "true") -> None:
     """Make rows of a Parquet file a view; StageError if it is missing, broken or without rows."""
-    file, mend = f"'{_escape(path)}'", "`dvc repro` makes it again"
+    file, mend = f"'{escape(path)}'", "`dvc repro` makes it again"
     if not path.exists():
         raise StageError(f"{path} is missing: {mend}")
     try:
@@ -63,12 +67,14 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, path: Path, where: st
         raise StageError(f"{path} has no rows: look at collect.source in params.yaml")
 
 
-def read_reference(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def read_reference(
+    connection: duckdb.DuckDBPyConnection, name: str, folder: Path = REFERENCE
+) -> None:
     """Make data/<name>.csv a view, checked like any table."""
-    path = REFERENCE / f"{name}.csv"
+    path = folder / f"{name}.csv"
     if not path.exists():
         raise StageError(f"{path} is missing: contract.py names it")
-    source = f"read_csv('{_escape(path)}', header = true, all_varchar = true)"
+    source = f"read_csv('{escape(path)}', header = true, all_varchar = true)"
     connection.execute(f"CREATE OR REPLACE TABLE raw_{name} AS SELECT * FROM {source}")
     check(connection, name, contract.REFERENCE_TABLES[name], None)
 
@@ -149,9 +155,27 @@ def _violations(
     return [f"{words}; rows that break it: {count[0]}, such as"] + [f"  {row}" for row in rows]
 
 
-def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """Write the result of a query as Parquet, in any order of rows."""
-    connection.execute(f"COPY ({query}) TO '{_escape(path)}' (FORMAT parquet)")
+def union(paths: Iterable[Path]) -> str:
+    """SQL of the rows of many Parquet files."""
+    files = ", ".join(f"'{escape(path)}'" for path in paths)
+    return f"FROM read_parquet([{files}])"
+
+
+def facts(connection: duckdb.DuckDBPyConnection, name: str) -> dict:
+    """What git can say of a table: its number of rows, its columns, its first and last times."""
+    types = schema.columns(contract.TABLES[name])
+    timed = [column for column, kind in types.items() if kind in ("TIMESTAMP", "DATE")]
+    ends = [f'{end}("{column}")::VARCHAR' for column in timed for end in ("min", "max")]
+    found = connection.execute(f"SELECT {', '.join(['count(*)', *ends])} FROM {name}").fetchone()
+    rows, *times = found or (0,)
+    pairs = [list(pair) for pair in zip(times[::2], times[1::2], strict=True)]
+    return {"rows": rows, "columns": types, "times": dict(zip(timed, pairs, strict=True))}
+
+
+def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write the result of a query as Parquet, in any order of rows; their number."""
+    copied = connection.execute(f"COPY ({query}) TO '{escape(path)}' (FORMAT parquet)")
+    return copied.fetchall()[0][0]
 
 
 def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
@@ -160,10 +184,11 @@ def write_sorted(connection: duckdb.DuckDBPyConnection, query: str, path: Path) 
     By way of a table, as the bytes would else depend on the chunks in which the rows arrive.
     """
     connection.execute(f"CREATE OR REPLACE TABLE written AS {query}")
-    file = _escape(path)
+    file = escape(path)
     connection.execute(f"COPY written TO '{file}' (FORMAT parquet, COMPRESSION zstd)")
     connection.execute("DROP TABLE written")
 
 
-def _escape(path: Path) -> str:
+def escape(path: Path | str) -> str:
+    """A path for SQL, between single quotes."""
     return str(path).replace("'", "''")

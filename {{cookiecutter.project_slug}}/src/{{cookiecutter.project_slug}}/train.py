@@ -5,13 +5,14 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxmltools
 import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from . import examples, params, schema, stage, tables
+from . import engine, examples, params, schema, stage, tables
 from .contract import TASK
 from .examples import Examples
 from .model import BASELINE, FOLDER, LINEAGE, ONNX, Baseline, Model, digest
@@ -57,9 +58,21 @@ def fit_baseline(parameters: Params, training: Examples) -> Baseline:
 
 
 def fit(parameters: Params, training: Examples) -> xgboost.Booster:
-    """Fit the model: the same examples and parameters give the same bytes."""
+    """Fit the model: in this process the same examples and parameters give the same bytes."""
+    rounds, settings = parameters.train.rounds, settings_of(parameters)
+    if parameters.engine.kind != "local":
+        cluster = engine.cluster()
+        return cluster.fit(parameters.engine, settings, rounds, training.inputs, training.target)
     matrix = xgboost.DMatrix(training.inputs, training.target)
-    settings = {
+    booster = xgboost.Booster(settings, [matrix])
+    for number in progress(range(rounds), desc="train", unit="round"):
+        booster.update(matrix, number)
+    return booster
+
+
+def settings_of(parameters: Params) -> dict[str, Any]:
+    """The parameters as XGBoost calls them."""
+    return {
         "objective": "reg:squarederror",
         "tree_method": "hist",
         "nthread": parameters.engine.threads,
@@ -69,10 +82,6 @@ def fit(parameters: Params, training: Examples) -> xgboost.Booster:
         "min_child_weight": parameters.train.min_child_weight,
         "subsample": parameters.train.subsample,
     }
-    booster = xgboost.Booster(settings, [matrix])
-    for number in progress(range(parameters.train.rounds), desc="train", unit="round"):
-        booster.update(matrix, number)
-    return booster
 
 
 def export(booster: xgboost.Booster) -> bytes:

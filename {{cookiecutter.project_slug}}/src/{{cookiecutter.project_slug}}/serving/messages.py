@@ -3,6 +3,7 @@
 import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
+from msgspec.json import encode
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from ..contract import TABLES, TASK
@@ -38,7 +39,7 @@ def _request(name: str, words: str, **fields: Any) -> type[Message]:
 
 def _answer() -> type[Message]:
     fields: dict[str, Any] = {ACTION: int} if ACTION else {}
-    fields |= {EXPECTED: float, "baseline": float}
+    fields |= {"baseline": float, EXPECTED: float}
     item: Any = create_model("Item", __base__=Message, **fields)
     return create_model(
         "Ranking",
@@ -59,6 +60,12 @@ Rank = _request("Rank", "Rank for somebody by id.", **{ENTITY: _id(TASK.entities
 Predict = _request("Predict", "Rank for somebody by features.", features=TASK.features)
 Ranking = _answer()
 Refusal = create_model("Refusal", __base__=Message, __doc__="Why not, in one sentence.", error=str)
+
+
+def item_head(action: int | None, baseline: float) -> bytes:
+    """An item of a ranking but for its last number: what no request changes is written once."""
+    known = ({ACTION: action} if ACTION else {}) | {"baseline": baseline}
+    return encode(known)[:-1] + b',"%b":' % EXPECTED.encode()
 
 
 class Answer(NamedTuple):

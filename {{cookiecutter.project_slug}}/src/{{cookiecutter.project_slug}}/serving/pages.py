@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic_core import to_json
+from msgspec.json import encode
 
 from . import openapi
 from .messages import ACTION, ACTIONS, ENTITY, EXPECTED, Answer
@@ -25,7 +25,7 @@ def routes(labels: dict[int, str], keys: bool) -> dict[str, Callable[[], Answer]
     return {
         "/": functools.cache(lambda: _page("page.html", facts)),
         "/docs": functools.cache(lambda: _page("docs.html", facts)),
-        "/openapi.json": functools.cache(lambda: Answer(to_json(openapi.document(keys)))),
+        "/openapi.json": functools.cache(lambda: Answer(encode(openapi.document(keys)))),
     }
 
 

@@ -7,24 +7,26 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from operator import add
 from typing import Any
 
-from pydantic_core import to_json
+from msgspec import Raw
+from msgspec.json import encode
 
 from ..contract import TASK
+from ..errors import UnavailableError
 from ..params import Serve
 from ..ranking import Ranker, Ranking
 from . import metrics, pages, state
 from .journal import Journal
 from .messages import (
-    ACTION,
     ACTIONS,
     ENTITY,
-    EXPECTED,
     Answer,
     Predict,
     Rank,
     RefusedError,
+    item_head,
     parse,
 )
 
@@ -48,6 +50,7 @@ class Service:
         """Serve with a ranker; raises OSError if the prediction log cannot be opened."""
         self._settings, self._ranker, self._keys = settings, ranker, keys
         self._journal = Journal(settings.log, settings.log_fields)
+        self._heads = {action: item_head(action, mean) for action, mean in ranker.means.items()}
         self._arriving = 0
         self._posts = {"/rank": self._rank, "/predict": self._predict}
         self._gets = {
@@ -62,6 +65,8 @@ class Service:
             answer = await self._answer(scope["method"], path, scope, receive)
         except RefusedError as refusal:
             answer = _refuse(refusal)
+        except UnavailableError as fault:
+            answer = _refuse(RefusedError(503, str(fault), retry_after="1"))
         except DisconnectedError:
             return
         except Exception:
@@ -126,7 +131,6 @@ class Service:
         return self._tell(self._ranker.rank_features(request.features, _chosen(request)), None)
 
     def _tell(self, ranking: Ranking, entity: int | None) -> Answer:
-        rows = zip(ranking.actions, ranking.expected, ranking.baseline, strict=True)
         shared = {
             "served": ranking.served,
             "cold_start": ranking.cold_start,
@@ -136,42 +140,48 @@ class Service:
         age = state.age(ranking.known_until)
         if age is not None:
             metrics.RANKING_AGE.observe(age)
-        content = {
-            "ranking": [
-                {ACTION: action, EXPECTED: expected, "baseline": baseline}
-                if ACTION
-                else {EXPECTED: expected, "baseline": baseline}
-                for action, expected, baseline in rows
-            ],
-            **shared,
-            "feature_age_seconds": age,
-        }
+        expected = encode(ranking.expected)
+        numbers = expected[1:-1].split(b",")
+        items = b"},".join(map(add, map(self._heads.__getitem__, ranking.actions), numbers))
+        content = {"ranking": Raw(b"[%b}]" % items), **shared, "feature_age_seconds": age}
         record = {
             "entity_id": entity,
             "ranking": ranking.actions,
-            "expected": ranking.expected,
+            "expected": Raw(expected),
             "features": None,
             **shared,
         }
         if ranking.features is not None:
             record["features"] = dict(zip(FEATURES, ranking.features.tolist(), strict=True))
-        return Answer(to_json(content), record=record)
+        return Answer(encode(content), record=record)
 
     def _note(self, path: str, answer: Answer, seconds: float) -> None:
         known = path in self._posts or path in self._gets
         metrics.seconds(path if known else "other", answer.status).observe(seconds)
-        if (record := answer.record) is None:
+        if path not in self._posts:
             return
-        metrics.rankings(record["served"], record["cold_start"]).inc()
-        time_now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        record |= {"time": time_now, "route": path, "seconds": round(seconds, 6)}
-        if not self._journal.write(record):
-            metrics.LOG_FAILURES.inc()
+        record = answer.record or {}
+        if record:
+            metrics.rankings(record["served"], record["cold_start"]).inc()
+        now = datetime.datetime.now(datetime.UTC)
+        record |= {
+            "time": now,
+            "route": path,
+            "status": answer.status,
+            "seconds": round(seconds, 6),
+        }
+        if not self._journal.waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._journal.add(record)
+
+    def _flush(self) -> None:
+        if lost := self._journal.flush():
+            metrics.LOG_FAILURES.inc(lost)
 
 
 def _refuse(refusal: RefusedError) -> Answer:
     headers = {"content-type": "application/json", **refusal.headers}
-    return Answer(to_json({"error": str(refusal)}), refusal.status, headers)
+    return Answer(encode({"error": str(refusal)}), refusal.status, headers)
 
 
 def _chosen(request: Any) -> list[int] | None:

@@ -5,8 +5,8 @@ import os
 import time
 from collections.abc import Callable
 
+from msgspec.json import encode
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic_core import to_json
 
 from ..ranking import Ranker
 from . import metrics
@@ -15,6 +15,7 @@ from .messages import Answer, RefusedError
 DAY = 86_400
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 REVISION = os.environ.get("GIT_REVISION", "unknown")
+REVISION_TIME = os.environ.get("GIT_TIME", "unknown")
 
 
 def routes(ranker: Ranker, limit: float | None) -> dict[str, Callable[[], Answer]]:
@@ -40,20 +41,23 @@ def ready(ranker: Ranker, limit: float | None) -> Answer:
         "feature_age_seconds": seconds,
         "warning": ranker.store.error,
     }
-    return Answer(to_json(state))
+    return Answer(encode(state))
 
 
 def version(ranker: Ranker) -> Answer:
     """Which code, model and data answer, by their hashes and dates."""
     state = {
         "revision": REVISION,
+        "revision_time": REVISION_TIME,
+        "model_hash": os.environ.get("MODEL_HASH", "unknown"),
+        "data_hash": os.environ.get("DATA_HASH", "unknown"),
         "model": ranker.version,
         "data": ranker.lineage["data"],
         "data_until": ranker.lineage["parameters"]["collect"]["until"],
         "features_until": ranker.store.current().meta["cutoff"],
         "served": ranker.served,
     }
-    return Answer(to_json(state))
+    return Answer(encode(state))
 
 
 def expose(ranker: Ranker) -> Answer:
@@ -65,11 +69,9 @@ def expose(ranker: Ranker) -> Answer:
     return Answer(metrics.expose(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def moment(microseconds: int | None) -> str | None:
-    """Microseconds since 1970 as ISO 8601."""
-    if microseconds is None:
-        return None
-    return (EPOCH + datetime.timedelta(microseconds=microseconds)).isoformat()
+def moment(microseconds: int | None) -> datetime.datetime | None:
+    """Microseconds since 1970 as a time."""
+    return None if microseconds is None else EPOCH + datetime.timedelta(0, 0, microseconds)
 
 
 def age(microseconds: int | None) -> float | None:

@@ -71,7 +71,7 @@ class Server:
         return sum(float(line.split()[-1]) for line in lines if re.match(name + "[ {]", line))
 
     def log(self):
-        """The lines of the prediction log; a line is written after the answer is sent."""
+        """The lines of the prediction log; a turn's lines are written after its answers."""
         if self.process.poll() is None:
             self.get("/healthz")
         return [json.loads(line) for line in self.out.read_text().splitlines()]

@@ -1,6 +1,7 @@
 """Stage collect: snapshots that keep the contract, from the simulator and from a database."""
 
 import datetime
+import json
 import sqlite3
 
 import duckdb
@@ -49,6 +50,18 @@ def test_the_simulator_gives_the_same_bytes_twice(project):
     first = snapshot_bytes()
     collect.main()
     assert snapshot_bytes() == first
+
+
+def test_what_git_says_of_the_snapshot_is_what_it_holds(project):
+    collect.main()
+    facts = json.loads(collect.FACTS.read_text())
+    for name, frame in snapshot_frames().items():
+        said = facts[name.removesuffix(".parquet")]
+        assert said["rows"] == len(frame)
+        assert list(said["columns"]) == list(frame.columns)
+        for column, ends in said["times"].items():
+            assert [pd.Timestamp(end) for end in ends] == [frame[column].min(), frame[column].max()]
+    assert facts["events"]["times"]["at"][1] < "2026-02-21"
 
 
 def test_a_later_date_only_adds_rows(project):

@@ -54,11 +54,9 @@ def test_a_feature_that_is_missing_on_one_side_is_seen(copy, monkeypatch, name):
     assert len(differences(trained, Ranker())) > 100
 
 
-def test_a_ranking_is_sorted_and_the_baseline_is_beside_it(copy):
-    ranking, baseline = Ranker().rank(7, None), model.open_baseline()
+def test_a_ranking_is_sorted_by_what_served(copy):
+    ranking = Ranker().rank(7, None)
     assert ranking.expected == sorted(ranking.expected, reverse=True)
-    means = dict(zip(baseline.action_ids.tolist(), baseline.means.tolist(), strict=True))
-    assert ranking.baseline == [means[number] for number in ranking.actions]
     assert (ranking.served, ranking.cold_start) == ("model", False)
 
 
@@ -90,9 +88,10 @@ def test_the_baseline_is_served_even_if_the_model_is_broken(copy):
     path.write_bytes(b"broken")
     lineage["files"][model.ONNX] = model.digest(path)
     (model.FOLDER / model.LINEAGE).write_text(json.dumps(lineage))
-    ranking = Ranker("baseline").rank(7, None)
+    ranker = Ranker("baseline")
+    ranking = ranker.rank(7, None)
     assert (ranking.served, ranking.cold_start) == ("baseline", False)
-    assert ranking.expected == ranking.baseline
+    assert ranking.expected == sorted(ranker.means.values(), reverse=True)
     with pytest.raises(StageError, match="the model cannot be loaded"):
         Ranker()
 

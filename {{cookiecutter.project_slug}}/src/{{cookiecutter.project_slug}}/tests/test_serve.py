@@ -35,7 +35,7 @@ def service(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("service") / "project"
     shutil.copytree(finished, folder)
     settings(folder, max_body_bytes=2000)
-    with serving(folder, API_KEYS="", GIT_REVISION="abc") as server:
+    with serving(folder, API_KEYS="", GIT_REVISION="abc", GIT_TIME="2026-07-01") as server:
         yield server
 
 
@@ -60,9 +60,12 @@ def test_a_ranking_is_that_of_the_model_bit_for_bit(service, finished, monkeypat
     Ranking.model_validate_json(json.dumps(answer))
     assert [item["promotion_id"] for item in answer["ranking"]] == expected.actions
     assert [item["expected_revenue"] for item in answer["ranking"]] == expected.expected
+    baseline = model.open_baseline(finished / "models")
+    means = dict(zip(baseline.action_ids.tolist(), baseline.means.tolist(), strict=True))
+    assert all(item["baseline"] == means[item["promotion_id"]] for item in answer["ranking"])
     assert (answer["served"], answer["cold_start"]) == ("model", False)
     assert answer["model"] == model.digest(finished / "models" / model.ONNX)
-    assert answer["known_until"].endswith("+00:00")
+    assert answer["known_until"].endswith("Z")
     assert answer["feature_age_seconds"] > 86_400
 
 
@@ -151,7 +154,7 @@ def test_states_metrics_and_pages(service, finished):
     assert (status, ready["ready"], ready["warning"]) == (200, True, None)
     version = service.get("/version")[1]
     lineage = json.loads((finished / "models" / "lineage.json").read_text())
-    assert version["revision"] == "abc"
+    assert (version["revision"], version["revision_time"]) == ("abc", "2026-07-01")
     assert version["model"] == lineage["files"]["model.onnx"]
     assert version["data"] == lineage["data"]
     assert version["data_until"] == "2026-02-20"
@@ -168,15 +171,18 @@ def test_states_metrics_and_pages(service, finished):
         assert b"//" not in content.replace(b'href="/', b"")  # nothing from elsewhere
 
 
-def test_the_log_has_one_line_a_ranking_with_the_allowed_fields(service):
+def test_the_log_has_one_line_a_request_with_the_allowed_fields(service):
     before = len(service.log())
     _, answer = service.post("/rank", {"player_id": PLAYER})
     service.post("/rank", {"player_id": "bad"})
     service.get("/healthz")
     lines = service.log()[before:]
-    assert len(lines) == 1
-    assert set(lines[0]) == set(params.load(service.out.parent / "params.yaml").serve.log_fields)
+    assert [line["status"] for line in lines] == [200, 422]
+    assert {line["route"] for line in lines} == {"/rank"}
+    allowed = set(params.load(service.out.parent / "params.yaml").serve.log_fields)
+    assert set(lines[0]) == set(lines[1]) == allowed
     assert lines[0]["entity_id"] == PLAYER
+    assert lines[1]["entity_id"] is None
     assert lines[0]["ranking"] == [item["promotion_id"] for item in answer["ranking"]]
 
 
@@ -245,7 +251,8 @@ def test_a_fault_inside_shows_neither_its_trace_nor_a_path(copy, monkeypatch, ca
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"]) == {"error": "the service failed; its own log says why"}
     assert "ZeroDivisionError" in caplog.text
-    assert (copy / "log").read_text() == ""
+    line = json.loads((copy / "log").read_text())
+    assert {name for name in line if line[name]} == {"time", "route", "status", "seconds"}
 
 
 def test_with_keys_only_who_has_one_is_served(copy):

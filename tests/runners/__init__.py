@@ -1,0 +1,74 @@
+"""What each provider would run for an event, and a machine that runs it.
+
+A provider's module has `plan(folder, event)`, which returns jobs or raises Refused for whatever it
+does not know: a key, an action, a function. GitHub's and GitLab's are decided by code of others
+(GitHub's parser and evaluator, gitlab-ci-local); Azure's and Bitbucket's by honest subsets.
+"""
+
+from dataclasses import dataclass, field
+
+
+class Refused(Exception):  # noqa: N818 (it reads as a sentence)
+    """The provider, or what stands for it, does not take this file."""
+
+
+@dataclass
+class Event:
+    """What happens: pull_request, push, tag, button, schedule or closed.
+
+    Attributes:
+        fork: the pull request comes from another repository.
+        variables: what the project has set; secrets: likewise, and no fork sees them.
+        inputs: what a person chose at the button.
+    """
+
+    kind: str
+    fork: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    sha: str = ""
+    base: str = ""
+    notebooks: bool = True
+
+    @property
+    def tag(self) -> str:
+        """Name of the tag that is pushed."""
+        return "v1" if self.kind == "tag" else ""
+
+
+@dataclass
+class Step:
+    """Commands of one shell."""
+
+    script: str
+    env: dict[str, str] = field(default_factory=dict)
+    after_success: bool = True
+    after_failure: bool = False
+
+
+@dataclass
+class Cache:
+    """A folder that outlives the job."""
+
+    path: str
+    key: str
+    fallback: str | None = None
+
+
+@dataclass
+class Job:
+    """What one machine does; `depth` 0 is the full history, None no checkout at all."""
+
+    name: str
+    needs: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    depth: int | None = 0
+    caches: list[Cache] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
+    minutes: int = 0
+    runner: str = ""
+    permissions: dict[str, str] = field(default_factory=dict)
+    exclusive: str = ""
+    manual: bool = False

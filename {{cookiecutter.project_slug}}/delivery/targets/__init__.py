@@ -1,0 +1,97 @@
+"""Where versions run: one module a deploy target; a project holds the one that it chose.
+
+A target starts a version beside the one that serves, and lets requests reach it once it is healthy:
+
+    lock(environment)      nobody else deploys there meanwhile
+    up(wanted)             start it; what serves goes on
+    ask(wanted)            what it says of itself
+    keep(wanted)           requests reach it, the version before is kept to return to
+    undo(wanted)           it goes, what served goes on
+    down(environment)      nothing is left
+    previous(environment)  the version to return to
+    status(places)         what serves, read where it runs: no record that could disagree
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, Self, cast
+
+from .. import DeliveryError
+from ..environments import Environment
+
+PREFIX = "delivery."
+
+# Asked within the container: it needs neither a name in the DNS nor an open port.
+ASK = """
+import json, os, urllib.error, urllib.request
+for path in "/readyz", "/version":
+    try:
+        url = f"http://127.0.0.1:{os.environ.get('PORT', 8000)}{path}"
+        print(urllib.request.urlopen(url, timeout=3).read().decode())
+    except urllib.error.HTTPError as error:
+        raise SystemExit(json.load(error)["error"])
+    except OSError as error:
+        raise SystemExit(f"it does not listen: {error}")
+"""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A version in an environment; the container that runs it carries all of this as labels."""
+
+    environment: str
+    version: str  # the tag or commit that was asked for
+    revision: str  # the commit that it is
+    image: str  # the repository in the registry
+    digest: str
+    model_hash: str
+    data_hash: str
+    who: str
+    when: str  # ISO 8601, UTC
+    url: str
+    share: int = 100  # percent of the requests; less than 100 is a canary
+
+    @property
+    def stamp(self) -> str:
+        """Its moment as digits, to name what runs it."""
+        return "".join(filter(str.isdigit, self.when[:23]))
+
+    def labels(self) -> dict[str, str]:
+        """Its facts as labels of a container or annotations of a pod."""
+        return {f"{PREFIX}{name}": str(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def read(cls, labels: dict[str, str]) -> Self:
+        """The facts that `labels` wrote; what an older version did not write is empty."""
+        names = [field.name for field in fields(cls)]
+        facts: dict[str, Any] = {name: labels.get(f"{PREFIX}{name}", "") for name in names}
+        facts["share"] = int(facts["share"] or 100)
+        return cls(**facts)
+
+
+class Target(Protocol):
+    """What each module of this package offers."""
+
+    lock: Callable[[Environment], AbstractContextManager[None]]
+    up: Callable[[Environment, Deployed], None]
+    ask: Callable[[Environment, Deployed], str]
+    keep: Callable[[Environment, Deployed], None]
+    undo: Callable[[Environment, Deployed], None]
+    down: Callable[[Environment], None]
+    previous: Callable[[Environment], Deployed | None]
+    status: Callable[[Iterable[Environment]], list[Deployed]]
+
+
+def find() -> Target:
+    """The deploy target of this project.
+
+    Raises:
+        DeliveryError: it was made with `deploy: none`.
+    """
+    for module in pkgutil.iter_modules(__path__):
+        return cast(Target, importlib.import_module(f"{__name__}.{module.name}"))
+    sentence = "this project was made without a deploy target (`deploy: none`): nothing can run it"
+    raise DeliveryError(sentence, 2)

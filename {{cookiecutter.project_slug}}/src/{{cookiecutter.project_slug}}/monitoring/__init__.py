@@ -1,0 +1,1 @@
+"""What is read from the prediction log and from newer outcomes, and how it is shown."""

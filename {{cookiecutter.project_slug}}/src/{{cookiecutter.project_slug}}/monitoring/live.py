@@ -1,0 +1,140 @@
+"""Live performance: rankings of the log joined with the outcomes that have come since."""
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+
+from .. import evaluate, model, policy
+from ..contract import TASK
+from ..drift import State
+from ..examples import Examples
+from ..params import Params
+
+# metrics by group, and the best that each can be; None: the more the better
+WATCHED = {
+    ("error", "model_r2"): None,
+    ("error", "predicted_over_observed"): 1.0,
+    ("policy", "model_over_random"): None,
+}
+WIDER = 1.5
+Interval = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric since the release, beside what the release promised."""
+
+    name: str
+    state: State
+    live: Interval
+    release: Interval
+
+
+@dataclass(frozen=True)
+class Live:
+    """What became of the rankings.
+
+    Attributes:
+        examples: outcomes that belong to a ranking.
+        matured: share of the rankings that are old enough to have an outcome.
+    """
+
+    examples: int
+    matured: float | None
+    comparisons: list[Comparison]
+
+
+def measure(
+    connection: duckdb.DuckDBPyConnection, parameters: Params, digest: str, release: dict
+) -> Live:
+    """Join the view `requests` with the table of examples; metrics like those of the release."""
+    answered = f"FROM requests WHERE status = 200 AND served = 'model' AND model = '{digest}'"
+    connection.execute(f"CREATE TEMP VIEW answered AS SELECT * {answered}")
+    newest = f"(SELECT max({TASK.moment}) FROM {TASK.examples})"
+    shares = f"SELECT count(*) FILTER (time <= {newest}) / count(*) FROM answered"
+    (matured,) = connection.execute(shares).fetchone() or (None,)
+    outcomes = join(connection, parameters.monitor.match_hours)
+    if len(outcomes["entity_id"]) < parameters.monitor.min_rows:
+        return Live(len(outcomes["entity_id"]), matured, [])
+    metrics = _metrics(outcomes, parameters)
+    return Live(metrics["examples"], matured, compare(metrics, release))
+
+
+def join(connection: duckdb.DuckDBPyConnection, hours: float) -> dict[str, np.ndarray]:
+    """Each example with the last ranking before it, if what was shown was ranked."""
+    action, propensity = "0", "1.0"
+    predicted, chosen = "ranked.expected[1]", "0"
+    if TASK.choice:
+        action, propensity = f"example.{TASK.choice.key}", f"example.{TASK.choice.propensity}"
+        predicted = f"ranked.expected[list_position(ranked.ranking, {action})]"
+        chosen = "ranked.ranking[1]"
+    query = f"""
+        SELECT example.{TASK.entity_id} AS entity_id, example.{TASK.target}::DOUBLE AS target,
+            {action} AS action_id, {propensity}::DOUBLE AS propensity,
+            {predicted} AS predicted, {chosen} AS chosen
+        FROM {TASK.examples} AS example
+        ASOF JOIN (
+            SELECT * FROM answered
+            SEMI JOIN {TASK.examples} ON {TASK.entity_id} = answered.entity_id
+        ) AS ranked
+        ON example.{TASK.entity_id} = ranked.entity_id AND example.{TASK.moment} >= ranked.time
+        WHERE epoch(example.{TASK.moment} - ranked.time) <= {hours * 3600}
+            AND {predicted} IS NOT NULL
+        ORDER BY ALL
+    """
+    columns = connection.execute(query).fetchnumpy()
+    return {name: np.asarray(column) for name, column in columns.items()}
+
+
+def _metrics(outcomes: dict[str, np.ndarray], parameters: Params) -> dict:
+    baseline = model.open_baseline()
+    shown = outcomes["action_id"]
+    examples = Examples(
+        outcomes["entity_id"],
+        outcomes["target"],
+        np.empty((len(shown), 0), np.float32),
+        shown,
+        outcomes["propensity"],
+        {},
+    )
+    predicted = outcomes["predicted"].astype(float)
+    terms = evaluate.error_terms(examples.target, predicted, baseline.predict(shown))
+    if TASK.choice:
+        best = baseline.action_ids[np.argmax(baseline.means)]
+        terms |= policy.terms(
+            {
+                policy.RANDOM: shown,
+                policy.BEST_SINGLE: np.full(len(shown), best),
+                policy.MODEL: outcomes["chosen"],
+            },
+            examples,
+        )
+    certain = {"confidence": parameters.monitor.confidence}
+    return evaluate.measure(terms, examples, parameters.evaluate.model_copy(update=certain))
+
+
+def compare(metrics: dict, release: dict) -> list[Comparison]:
+    """Alarm where the interval is far from that of the release, and not for the better."""
+    found = []
+    for (group, name), best in WATCHED.items():
+        if name in metrics.get(group, {}) and name in release.get(group, {}):
+            live, promised = metrics[group][name], release[group][name]
+            found.append(Comparison(name, _judge(live, promised, best), live, promised))
+    return found
+
+
+def _judge(live: Interval, promised: Interval, best: float | None) -> State:
+    if None in (*live.values(), *promised.values()):
+        return "unknown"
+    (low, high), (promised_low, promised_high) = _widen(live), _widen(promised)
+    below, above = high < promised_low, low > promised_high
+    if best is not None:
+        return "alarm" if (below or above) and not low <= best <= high else "ok"
+    return "alarm" if below else "ok"
+
+
+def _widen(interval: Interval) -> tuple[float, float]:
+    """Of few outcomes with a long tail, such as revenue, a bootstrap's intervals are too narrow."""
+    value, low, high = (float(interval[end] or 0) for end in ("value", "low", "high"))
+    return value - WIDER * (value - low), value + WIDER * (high - value)
