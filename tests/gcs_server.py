@@ -8,6 +8,7 @@ import json
 import sys
 from functools import partial
 from http.server import ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -38,13 +39,20 @@ class Guarded(RequestHandler):
 
     def parse_request(self) -> bool:
         """Refuse a request without the good token before it is read."""
-        if not super().parse_request():
+        if not super().parse_request() or not self._has_arrived():
             return False
         if self.path == "/token" or self.headers["Authorization"] == f"Bearer {self.token}":
             return True
         text = "The account does not have storage.objects access to the bucket."
         self._say(403, {"error": {"code": 403, "message": text}})
         return False
+
+    def _has_arrived(self) -> bool:
+        """Read the body in full, as the real service does: the emulator keeps half objects."""
+        size = int(self.headers["Content-Length"] or 0)
+        body = self.rfile.read(size)
+        self.rfile = BytesIO(body)
+        return len(body) == size
 
     def _say(self, status: int, content: dict) -> None:
         body = json.dumps(content).encode()

@@ -249,6 +249,7 @@ def webdav(folder: Path, needs: Needs) -> Iterator[Place]:
     port, word = free_port(), secrets.token_hex(10)
     (folder / "dav").mkdir()
     options = ("--addr", f"127.0.0.1:{port}", "--user", "me", "--pass", word)
+    options += ("--dir-cache-time", "1ms")  # folders are made behind its back
     command = (TOOLS / "rclone", "serve", "webdav", *options, folder / "dav")
     with process(*command, port=port, log=folder / "log", RCLONE_CONFIG=os.devnull) as wire:
         address = f"webdav://127.0.0.1:{wire.port}/{{}}".format

@@ -13,9 +13,8 @@ TABLE = Path(__file__).with_name("storage.json")
 
 
 class Place(NamedTuple):
-    """A storage as one of DVC's remotes; the options are those that no file holds."""
+    """A storage, with the options of DVC's remote."""
 
-    remote: str
     url: str
     login: str
     options: dict[str, str]
@@ -27,9 +26,12 @@ def read_table() -> dict[str, Any]:
 
 
 def read_place(table: dict[str, Any]) -> Place:
-    """The storage of this project."""
-    row = table["storages"][table["storage"]]
-    return Place("storage", table["url"], row["login"], read_secrets(row))
+    """The storage of this project, as its configuration and the environment say."""
+    from dvc.config import Config
+
+    row, config = table["storages"][table["storage"]], Config.from_cwd()
+    options = dict(config["remote"].get(config["core"].get("remote"), {}))
+    return Place(table["url"], row["login"], options | read_secrets(row))
 
 
 def read_secrets(row: dict[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from . import DeliveryError
 from .place import TABLE, Place, read_secrets, read_table
-from .storage import find_faults, list_objects, opened, send
+from .storage import COMMITTED, find_faults, list_objects, opened, send
 
 ANSWERS, PROJECT, README = Path(".cruft.json"), Path("pyproject.toml"), Path("README.md")
 CONFIG = Path(".dvc/config")
@@ -40,7 +40,7 @@ def move(arguments: list[str]) -> int:
         complete(repo)
     if "://" not in options["url"]:
         options["url"] = str(CONFIG.parent / Path(options["url"]).expanduser())
-    place = Place("next", url, row["login"], options | read_secrets(row))
+    place = Place(url, row["login"], options | read_secrets(row))
     with opened("storage", place) as repo:
         copy(repo)
     switch(section)
@@ -102,8 +102,8 @@ def complete(repo: Any) -> None:
     Raises:
         DeliveryError: something is whole in neither.
     """
-    names, cache = list_objects(repo), repo.cache.local
-    remote = repo.cloud.get_remote_odb("storage")
+    names, cache = list_objects(repo, **COMMITTED), repo.cache.local
+    remote = repo.cloud.get_remote_odb()
     if faults := find_faults(cache, remote, names):
         send(remote, cache, faults)
     if faults := find_faults(cache, remote, names):
@@ -117,8 +117,8 @@ def copy(repo: Any) -> None:
     Raises:
         DeliveryError: something did not arrive whole.
     """
-    names, cache = list_objects(repo), repo.cache.local
-    remote = repo.cloud.get_remote_odb("next")
+    names, cache = list_objects(repo, **COMMITTED), repo.cache.local
+    remote = repo.cloud.get_remote_odb()
     send(cache, remote, find_faults(remote, cache, names))
     if faults := find_faults(remote, cache, names):
         raise DeliveryError(f"{len(faults)} of {len(names)} objects did not arrive: run it again")

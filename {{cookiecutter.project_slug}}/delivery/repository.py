@@ -13,13 +13,16 @@ from .identity import log_in_to_storage
 from .place import Place, read_place, read_table
 from .providers import context
 
+REMOTE = "delivery"  # in memory; by `storage` each commit means what was the storage then
+
 
 @contextmanager
 def open_repository(place: Place | None = None) -> Generator[Repo]:
     """The project as DVC sees it, logged in to its storage or to another place."""
     log_in_to_storage()
     place = place or read_place(read_table())
-    with Repo(config={"remote": {place.remote: place.options}}) as repo:
+    remote = {"core": {"remote": REMOTE}, "remote": {REMOTE: place.options}}
+    with Repo(config=remote if "url" in place.options else {}) as repo:
         yield repo
 
 

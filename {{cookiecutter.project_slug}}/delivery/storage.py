@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import CheckoutError
+from dvc.exceptions import CheckoutError, DownloadError
 
 from . import DeliveryError
 from .failure import Heard, explain, first_line
@@ -15,13 +16,21 @@ from .place import Place, read_place, read_table
 from .repository import open_repository
 
 JOBS = 8
+COMMITTED = {"revs": ["HEAD"], "all_tags": True, "workspace": False}
 AGAIN = "then run it again, what has arrived is kept"
 
 
 def push(arguments: list[str]) -> int:
     """Push what this commit needs to the storage."""
     with opened("push") as repo:
+        under_way = Path(repo.tmp_dir, "push")
+        if under_way.exists():  # the last one was cut short: some servers keep half an object
+            names, remote = list_objects(repo), repo.cloud.get_remote_odb()
+            faults = find_faults(remote, repo.cache.local, names)
+            send(repo.cache.local, remote, {o: f for o, f in faults.items() if f == "corrupt"})
+        under_way.touch()
         print(f"{repo.push()} files pushed")
+        under_way.unlink()
     return 0
 
 
@@ -31,16 +40,28 @@ def pull(arguments: list[str]) -> int:
         try:
             print(f"{repo.pull()['stats']['fetched']} files pulled")
         except CheckoutError as error:
-            require_bucket(repo.cloud.get_remote_odb("storage"))
+            require_bucket(repo.cloud.get_remote_odb())
             hint = "`make storage-check` says which objects are missing or corrupt"
             raise DeliveryError(f"pull failed: {first_line(error)} ...: {hint}") from error
+        except DownloadError:
+            sweep(repo.cache.local)
+            raise
     return 0
+
+
+def sweep(cache: Any) -> None:
+    """Remove what arrived in part; DVC has made read-only what it found whole."""
+    from dvc_objects.errors import ObjectFormatError
+
+    for oid in list(cache.all()):
+        with suppress(ObjectFormatError, FileNotFoundError):
+            cache.check(oid)
 
 
 def check(arguments: list[str]) -> int:
     """Hash what the storage holds for this commit and the tags; --repair mends it."""
     with opened("storage-check") as repo:
-        names, remote = list_objects(repo), repo.cloud.get_remote_odb("storage")
+        names, remote = list_objects(repo, **COMMITTED), repo.cloud.get_remote_odb()
         faults = find_faults(remote, repo.cache.local, names)
         if len(faults) == len(names):
             require_bucket(remote)
@@ -56,10 +77,10 @@ def check(arguments: list[str]) -> int:
     return 0
 
 
-def list_objects(repo: Any) -> dict[str, str]:
-    """The path of every object that HEAD and the tags need, by hash; folders by their list."""
+def list_objects(repo: Any, **where: Any) -> dict[str, str]:
+    """The path of every object that is needed, by hash; folders by their list."""
     names = {}
-    for _ in repo.brancher(revs=["HEAD"], all_tags=True, workspace=False):
+    for _ in repo.brancher(**where):
         for out in repo.index.outs:
             if out.use_cache and out.can_push and out.hash_info.name == "md5":
                 names[out.hash_info.value] = repo.fs.relpath(out.fs_path, repo.root_dir)
@@ -123,12 +144,14 @@ def opened(action: str, place: Place | None = None) -> Generator[Any]:
     Raises:
         DeliveryError: why, and what to do.
     """
-    heard, place = Heard(), place or read_place(read_table())
+    heard = Heard()
     try:
+        place = place or read_place(read_table())
         with open_repository(place) as repo:
             yield repo
     except DeliveryError:
         raise
     except Exception as error:
+        place = place or Place(".dvc/config", "", {})
         reason = explain([*heard.errors, error], place.url, place.login)
         raise DeliveryError(f"{action} failed: {reason}; {AGAIN}") from error
