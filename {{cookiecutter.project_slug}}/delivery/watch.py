@@ -19,7 +19,7 @@ SHOWN = 3  # drifted features that are drawn
 CHOICES = """### What to do
 
 - **Retrain**: `make retrain` learns from the newest data and opens a pull request.
-- **Roll back**: `make rollback` returns to the version that served before.
+- **Roll back**: `make rollback TO=production` returns to the version that served before.
 - **Look closer**: `make monitor`, then open `reports/monitor.html`; or `notebooks/explore.ipynb`.
 """
 
