@@ -103,7 +103,7 @@ def publish(until: str, verdict: Verdict, text: str, band: float | None) -> None
         DeliveryError: the data cannot be stored, or the provider says no.
     """
     there = _pushed()
-    if there and git("rev-parse", f"{there}^{{tree}}") == git("rev-parse", "HEAD^{tree}"):
+    if there and git("rev-parse", there + "^{tree}") == git("rev-parse", "HEAD^{tree}"):
         print(f"nothing new: the branch {BRANCH} holds this model already")
         return
     done = subprocess.run([*DVC, "push", "--quiet"], capture_output=True, text=True)

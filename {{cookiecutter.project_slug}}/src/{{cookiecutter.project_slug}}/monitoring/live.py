@@ -64,23 +64,20 @@ def measure(
 def join(connection: duckdb.DuckDBPyConnection, hours: float) -> dict[str, np.ndarray]:
     """Each example with the last ranking before it, if what was shown was ranked."""
     action, propensity = "0", "1.0"
-    predicted, chosen = "ranked.expected[1]", "0"
-    if TASK.choice:
-        action, propensity = f"example.{TASK.choice.key}", f"example.{TASK.choice.propensity}"
-        predicted = f"ranked.expected[list_position(ranked.ranking, {action})]"
-        chosen = "ranked.ranking[1]"
+    predicted, chosen = "expected[1]", "0"
+    if choice := TASK.choice:
+        action, propensity = f"example.{choice.key}", f"example.{choice.propensity}"
+        predicted, chosen = f"expected[list_position(ranking, {action})]", "ranking[1]"
+    age = f"epoch(example.{TASK.moment} - time)"
     query = f"""
-        SELECT example.{TASK.entity_id} AS entity_id, example.{TASK.target}::DOUBLE AS target,
-            {action} AS action_id, {propensity}::DOUBLE AS propensity,
-            {predicted} AS predicted, {chosen} AS chosen
-        FROM {TASK.examples} AS example
-        ASOF JOIN (
-            SELECT * FROM answered
-            SEMI JOIN {TASK.examples} ON {TASK.entity_id} = answered.entity_id
-        ) AS ranked
-        ON example.{TASK.entity_id} = ranked.entity_id AND example.{TASK.moment} >= ranked.time
-        WHERE epoch(example.{TASK.moment} - ranked.time) <= {hours * 3600}
-            AND {predicted} IS NOT NULL
+        SELECT example.{TASK.entity_id} AS entity_id,
+            any_value(example.{TASK.target})::DOUBLE AS target,
+            any_value({action}) AS action_id, any_value({propensity})::DOUBLE AS propensity,
+            arg_max({predicted}, time) AS predicted, arg_max({chosen}, time) AS chosen
+        FROM answered JOIN {TASK.examples} AS example
+        ON answered.entity_id = example.{TASK.entity_id} AND {age} BETWEEN 0 AND {hours * 3600}
+        WHERE {predicted} IS NOT NULL
+        GROUP BY example.{TASK.example_id}, example.{TASK.entity_id}
         ORDER BY ALL
     """
     columns = connection.execute(query).fetchnumpy()
