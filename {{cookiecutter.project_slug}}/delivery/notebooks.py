@@ -103,7 +103,7 @@ def to_markdown(changes: list[Change]) -> str:
 
 def _fold(change: Change) -> str:
     text = io.StringIO()
-    set_notebook_diff_targets(sources=True, attachments=True, outputs=False, metadata=False)
+    set_notebook_diff_targets(outputs=False, metadata=False, identifier=False, details=False)
     difference = diff_notebooks(change.old, change.new)
     settings = PrettyPrintConfig(out=text, use_color=False)
     pretty_print_notebook_diff("old", "new", change.old, difference, settings)
