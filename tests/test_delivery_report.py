@@ -523,7 +523,8 @@ def test_notebooks_are_shown_as_added_changed_renamed_and_deleted(project, verb,
         "notebooks/new.ipynb": "added",
     }
     text = (project / "reports/delivery/notebooks.md").read_text()
-    assert "\n-x10 = 10\n+print('ten')" in text
+    assert "\n-  x10 = 10\n+  print('ten')\n" in text
+    assert "execution_count" not in text
     assert text.count("<details>") == text.count("</details>") == 4
     page = (project / "reports/delivery/notebooks.html").read_text()
     assert "11 cells unchanged" in page

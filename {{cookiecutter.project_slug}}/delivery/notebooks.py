@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -103,9 +104,10 @@ def to_markdown(changes: list[Change]) -> str:
 
 def _fold(change: Change) -> str:
     text = io.StringIO()
-    set_notebook_diff_targets(sources=True, attachments=True, outputs=False, metadata=False)
+    left_out = dict.fromkeys(("outputs", "metadata", "identifier", "details"), False)
+    set_notebook_diff_targets(**left_out)
     difference = diff_notebooks(change.old, change.new)
-    settings = PrettyPrintConfig(out=text, use_color=False)
+    settings = PrettyPrintConfig(text, SimpleNamespace(**left_out, id=False), use_color=False)
     pretty_print_notebook_diff("old", "new", change.old, difference, settings)
     ticks = max([2, *map(len, re.findall("`+", text.getvalue()))]) + 1
     findings = [f"- **{html.escape(finding)}**" for finding in change.findings]
