@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import CheckoutError, DownloadError
+from dvc.exceptions import CheckoutError
 
 from . import DeliveryError
 from .failure import Heard, explain, first_line
@@ -39,14 +39,17 @@ def pull(arguments: list[str]) -> int:
     with opened("pull") as repo:
         try:
             print(f"{repo.pull()['stats']['fetched']} files pulled")
+            return 0
         except CheckoutError as error:
-            require_bucket(repo.cloud.get_remote_odb())
-            hint = "`make storage-check` says which objects are missing or corrupt"
-            raise DeliveryError(f"pull failed: {first_line(error)} ...: {hint}") from error
-        except DownloadError:
+            reason = first_line(error)
+        finally:
             sweep(repo.cache.local)
-            raise
-    return 0
+        remote = repo.cloud.get_remote_odb()
+        require_bucket(remote)
+        for oid in list(list_objects(repo))[:1]:
+            find_fault(remote, oid)  # raises what DVC took for an absence: a refusal, a dead server
+        hint = "`make storage-check` says which objects are missing or corrupt"
+        raise DeliveryError(f"pull failed: {reason} ...: {hint}")
 
 
 def sweep(cache: Any) -> None:
