@@ -1,4 +1,12 @@
-"""How the project is delivered, apart from what it predicts."""
+"""How the project is delivered, apart from what it predicts: one module a verb, and what it needs.
+
+a change    check, reproduce; report (facts, plots, page), gate (gain, champion, rivals, revision),
+            notebooks
+a version   image, publish (registry); release and review (environments, targets/)
+the data    storage, relocation (place, repository, failure)
+a schedule  watch, retrain; template_update (template, template_merge); proposal
+around      context, providers/, forge, identity; doctor; git, package
+"""
 
 
 class DeliveryError(Exception):
