@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 SECRET = "a-token"  # noqa: S105
 CHANGES = {
     'until: "2026-06-30"': 'until: "2026-07-07"',
-    "depth: 4": "depth: 3",
-    "rounds: 120": "rounds: 110",
+    "depth: 5": "depth: 3",
+    "rounds: 30": "rounds: 25",
 }
 
 
@@ -188,8 +188,8 @@ def test_changed_parameters_and_data_are_listed_and_no_others(reported, git):
     del parameters["parameter"], parameters["---"]
     assert parameters == {
         "collect.until": ['`"2026-06-30"`', '`"2026-07-07"`'],
-        "train.depth": ["`4`", "`3`"],
-        "train.rounds": ["`120`", "`110`"],
+        "train.depth": ["`5`", "`3`"],
+        "train.rounds": ["`30`", "`25`"],
     }
     base = json.loads(git(project, "show", "main:reports/data.json"))
     data = rows(text, "Data")

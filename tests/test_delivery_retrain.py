@@ -12,7 +12,7 @@ SMALL = {
     "players: 18000": "players: 600",
     "exposures_per_day: 1300": "exposures_per_day: 150",
     "min_child_weight: 50": "min_child_weight: 10",
-    "rounds: 120": "rounds: 20",
+    "rounds: 30": "rounds: 20",
     "resamples: 1000": "resamples: 100",
     "margin: 0.03": "margin: 0.9",
     "policy.model_over_random: 0.0": "policy.model_over_random: -0.9",
@@ -150,7 +150,7 @@ def test_data_that_break_the_contract_leave_all_as_it_was_and_name_the_rows(
 
 
 def test_what_a_person_began_is_not_touched(project, verb, forge, git):
-    change(project, {"depth: 4": "depth: 5"})
+    change(project, {"depth: 5": "depth: 6"})
     done = verb("retrain", UNTIL="2026-07-07")
     assert (done.returncode, forge.calls) == (2, [])
     git(project, "checkout", "--quiet", "--", "params.yaml")
