@@ -87,8 +87,9 @@ def test_a_model_of_the_cluster_is_as_good_as_one_of_this_process(scaled, user, 
     project, script = copy(scaled, tmp_path / "project"), tmp_path / "quality.py"
     script.write_text(QUALITY)
     choose(project, "subsample: 0.7", "subsample: 1.0")
-    here = float(user(*PYTHON, script, cwd=project).stdout.split()[-1])
+    command = (scaled / ".venv/bin/python", script)
+    here = float(user(*command, cwd=project).stdout.split()[-1])
     choose(project, "kind: local", "kind: dask")
-    there = float(user(*PYTHON, script, cwd=project).stdout.split()[-1])
+    there = float(user(*command, cwd=project).stdout.split()[-1])
     assert here > 0.1
     assert abs(there - here) < 0.005
