@@ -1,4 +1,4 @@
-"""GitLab CI: gitlab-ci-local decides and runs, without Docker."""
+"""GitLab CI: gitlab-ci-local decides, without Docker."""
 
 import json
 import os
@@ -118,27 +118,3 @@ def _job(row: dict, found: dict, file: dict) -> Job:
     lines = found.get("before_script", default.get("before_script", [])) + found["script"]
     job.steps = [Step(line) for line in lines]
     return job
-
-
-def run(folder: Path, event: Event, node: Path, env: dict, *names: str) -> str:
-    """Run jobs, and what they need, each in a copy of what git tracks; what they print."""
-    known = variables(event) | {name: str(value) for name, value in env.items()}
-    options = [part for name, value in known.items() for part in ("--variable", f"{name}={value}")]
-    program = (node / "node_modules/.bin/gitlab-ci-local").resolve()
-    alone = ("--force-shell-executor", "--shell-isolation", "--concurrency", "1")
-    # a job that is named runs alone, with those that it needs
-    command = [node / "bin/node", program, *names, *(["--needs"] if names else []), *alone]
-    known |= {"PATH": env["PATH"], "HOME": env["HOME"]}
-    environment = os.environ | env | {"GCL_IGNORE_PREDEFINED_VARS": ",".join(known)}
-    done = subprocess.run(
-        [*command, *options],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        raise AssertionError(done.stdout)
-    return done.stdout
