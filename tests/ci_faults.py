@@ -141,7 +141,7 @@ FAULTS = {
         "notebooks in every request": ("table", "pull request, nothing of notebooks", BUCKET, '        condition:\n          changesets:\n            includePaths: ["**/*.ipynb"]\n', ""),
         "environment that is no choice": ("parser", "button", BUCKET, "allowed-values: [staging, production]", "allowed-values: [staging]"),
         "cache of one key for ever": ("inspection", PULL, BUCKET, "files: [dvc.lock, dvc.yaml, params.yaml, src/**]", "files: [README.md]"),
-        "no token for the cloud": ("inspection", PULL, BUCKET, "        oidc: true\n", ""),
+        "no token for the cloud": ("inspection", PULL, BUCKET, "name: check\n        oidc: true\n", "name: check\n"),
         "no artifact": ("inspection", PULL, BUCKET, "artifacts: [reports/delivery/**]", "artifacts: [report/**]"),
         "no time limit": ("inspection", PULL, BUCKET, "\n        max-time: 30\n", "\n"),
     },
