@@ -417,7 +417,15 @@ def test_a_held_environment_is_refused_and_a_forgotten_lock_is_not(world):
 def alive(world):
     state = world.state()
     rows = [*state["pods"], *state["containers"].values()]
-    return [row for row in rows if row["pid"] and Path(f"/proc/{row['pid']}").exists()]
+    return [row for row in rows if row["pid"] and runs(row["pid"])]
+
+
+def runs(pid):
+    """Whether a process is there and is not a mere entry that nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_without_a_target_the_verbs_say_so(bake, run):
