@@ -13,7 +13,7 @@ def judge(reference, current, rows=None, alpha=0.01, floor=0.0):
     return drift.judge(
         "it",
         (like.counts, len(reference)),
-        ((*inside, 0), rows or len(current)),
+        ((*inside.tolist(), 0), rows or len(current)),
         alpha,
         floor,
         min_rows=50,
