@@ -110,7 +110,7 @@ def find_problems(context: dict, folder: str) -> list[str]:
         problems += check_text(question, context[question])
     problems += check_email(context["author_email"])
     storage = context["storage"]
-    problems += check_storage(context["storage_url"], storage, context["__storages"][storage])
+    problems += check_storage(context["storage_url"], storage, context["_storages"][storage])
     return [*problems, *check_folder(folder)]
 
 

@@ -12,7 +12,7 @@ from test_questions import QUESTIONS
 
 HOOKS = Path(__file__).parents[1] / "hooks"
 GOOD = {
-    "__storages": QUESTIONS["__storages"],
+    "_storages": QUESTIONS["_storages"],
     "project_name": "Promotion Ranker",
     "project_slug": "promotion_ranker",
     "description": "Ranks promotions.",
@@ -122,8 +122,8 @@ def test_name_refused(name):
 
 def storage_row(storage):
     return {
-        key: fact.replace("{{ cookiecutter.project_slug }}", "ranker") if key == "url" else fact
-        for key, fact in QUESTIONS["__storages"][storage].items()
+        key: fact.replace("{slug}", "ranker") if key == "url" else fact
+        for key, fact in QUESTIONS["_storages"][storage].items()
     }
 
 

@@ -64,9 +64,9 @@ def test_tables_are_sorted():
 
 
 def test_storages_have_the_same_facts():
-    facts = {tuple(row) for row in QUESTIONS["__storages"].values()}
+    facts = {tuple(row) for row in QUESTIONS["_storages"].values()}
     assert len(facts) == 1
-    assert set(QUESTIONS["__storages"]) == set(CHOICES["storage"])
+    assert set(QUESTIONS["_storages"]) == set(CHOICES["storage"])
 
 
 def pick(question):

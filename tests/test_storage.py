@@ -183,7 +183,7 @@ def test_a_project_lives_in_the_storage(
 
 def log_in(storage, place, project, run):
     """Log in by hand, as the README says: into `.dvc/config.local`."""
-    for name, option in QUESTIONS["__storages"][storage]["secrets"].items():
+    for name, option in QUESTIONS["_storages"][storage]["secrets"].items():
         if option and name in place.variables:
             words = ("remote", "modify", "--quiet", "--local", "storage", option)
             run(TOOLS / "dvc", *words, place.variables[name], cwd=project)
@@ -191,7 +191,7 @@ def log_in(storage, place, project, run):
 
 def leaks(folder, place):
     """Files that hold a secret, but for the one that is meant to."""
-    row = {name for row in QUESTIONS["__storages"].values() for name in row["secrets"]}
+    row = {name for row in QUESTIONS["_storages"].values() for name in row["secrets"]}
     known = [value for name, value in place.variables.items() if name in row and len(value) > 6]
     return [
         path
@@ -203,7 +203,7 @@ def leaks(folder, place):
 
 @pytest.mark.parametrize("storage", SERVED, indirect=True)
 def test_wrong_credentials_are_refused(storage, place, project, small, deliver, git, tmp_path):
-    login = QUESTIONS["__storages"][storage]["login"].rstrip(".")
+    login = QUESTIONS["_storages"][storage]["login"].rstrip(".")
     line = sentence(deliver(project, "push", **place.wrong), "refuses", login)
     assert leaks_into(line, place) == []
     assert deliver(project, "push", **place.variables).returncode == 0
@@ -335,7 +335,7 @@ def test_a_project_moves_to_the_storage(storage, place, small, render, git, deli
     assert deliver(project, "storage-check", "--repair").returncode == 0
     there, url = clone(project, git, tmp_path / "clone"), place.url("moved")
     refused = deliver(there, "storage", storage, " ")
-    sentence(refused, QUESTIONS["__storages"][storage]["url"].partition("{{")[0])
+    sentence(refused, QUESTIONS["_storages"][storage]["url"].partition("{slug}")[0])
     assert git(there, "status", "--porcelain") == ""
     there_is_uv = {"UV": "true"}  # every DVC is in this environment already
     for _ in range(2):
