@@ -1,19 +1,18 @@
 """What every stage shares: how it starts, shows progress, replaces its output and fails."""
 
 import contextlib
-import functools
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import duckdb
-from tqdm import tqdm
 
 from .errors import StageError
 
-progress = functools.partial(tqdm, disable=None, leave=False)  # None: silent unless on a terminal
+if TYPE_CHECKING:
+    from tqdm import tqdm  # no more than a name here: not every stage has a loop to wait for
 
 
 def run(main: Callable[[], int | None], failure: int = 1) -> NoReturn:
@@ -31,6 +30,13 @@ def run(main: Callable[[], int | None], failure: int = 1) -> NoReturn:
         sys.exit(130)
     print(f"ERROR: {sentence}", file=sys.stderr)
     sys.exit(failure)
+
+
+def progress(rows: Iterable | None = None, **options: Any) -> "tqdm":
+    """Show on a terminal how far a loop is, and nothing in a pipe."""
+    from tqdm import tqdm
+
+    return tqdm(rows, disable=None, leave=False, **options)
 
 
 @contextlib.contextmanager
