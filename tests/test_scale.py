@@ -98,10 +98,9 @@ if __name__ == "__main__":
 
 
 def test_a_model_of_the_cluster_is_as_good_as_one_of_this_process(scaled, user, tmp_path):
-    """All rows in every round: which ones are drawn moves a fit in one process further."""
+    """With the parameters as they are rendered."""
     project, script = copy(scaled, tmp_path / "project"), tmp_path / "quality.py"
     script.write_text(QUALITY)
-    choose(project, "subsample: 0.7", "subsample: 1.0")
     command = (scaled / ".venv/bin/python", script)
     here = float(user(*command, cwd=project).stdout.split()[-1])
     choose(project, "kind: local", "kind: dask")
