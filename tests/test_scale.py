@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -107,6 +108,18 @@ def test_a_model_of_the_cluster_is_as_good_as_one_of_this_process(scaled, user, 
     there = float(user(*command, cwd=project).stdout.split()[-1])
     assert here > 0.1
     assert abs(there - here) < 0.005
+
+
+def test_the_worker_s_image_holds_all_that_a_worker_imports(scaled, user, tmp_path):
+    stage = (scaled / "Dockerfile").read_text().partition("FROM tools AS worker\n")[2]
+    (install,) = re.findall(r"uv sync [^\n\\]+", stage.partition("\nFROM ")[0])
+    made = {"UV_PROJECT_ENVIRONMENT": tmp_path / "made", "UV_LINK_MODE": "hardlink"}
+    user(*install.split(), "--quiet", cwd=scaled, **made)
+    imports = "from promotion_ranker import cluster, exchange, features, tune; import s3fs, gcsfs"
+    alone = {"PYTHONPATH": scaled / "src"}
+    user(tmp_path / "made/bin/python", "-c", imports, cwd=tmp_path, **alone)
+    for role in ("scheduler", "worker"):
+        user(tmp_path / "made/bin/dask", role, "--help", cwd=tmp_path, **alone)
 
 
 @contextlib.contextmanager
