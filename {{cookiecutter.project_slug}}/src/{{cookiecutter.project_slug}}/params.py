@@ -75,6 +75,7 @@ class Train(Section):
     subsample: float = Field(gt=0, le=1)
     seed: int = Field(ge=0)
     max_parity_error: float = Field(gt=0)
+    tracker: Literal["dvclive", "mlflow"]
 
 
 Tunable = Literal["rounds", "depth", "learning_rate", "min_child_weight", "subsample"]
