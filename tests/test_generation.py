@@ -649,6 +649,22 @@ def test_nbdime_finds_nothing_to_set_up(project, run, git):
     assert git(project, "status", "--porcelain") == ""
 
 
+def test_a_secret_in_an_answer_is_nowhere_afterwards(render, environment, tmp_path):
+    """Cookiecutter keeps the answers of a run for the next one, before it asks the hook."""
+    answers = {"storage": "ssh", "storage_url": "ssh://me:sesame@host/p"}
+    done = render(tmp_path, check=False, **answers)
+    assert done.returncode == 1
+    assert "ERROR: storage_url holds a password" in done.stderr
+    assert "sesame" not in done.stdout + done.stderr
+    for folder in (tmp_path, Path(environment["HOME"])):
+        kept = [path for path in folder.rglob("*") if path.is_file()]
+        assert [path for path in kept if b"sesame" in path.read_bytes()] == []
+    elsewhere = tmp_path / "config.json"
+    elsewhere.write_text(json.dumps({"replay_dir": str(tmp_path / "replay")}))
+    done = render(tmp_path, "--config-file", elsewhere, check=False, **answers)
+    assert "in its replay_dir: delete them" in done.stderr  # the hook is not told
+
+
 # What DVC sees
 
 
