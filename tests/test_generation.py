@@ -665,6 +665,40 @@ def test_a_secret_in_an_answer_is_nowhere_afterwards(render, environment, tmp_pa
     assert "in its replay_dir: delete them" in done.stderr  # the hook is not told
 
 
+def test_a_storage_is_added_by_one_row(template, render, run, git, tmp_path):
+    """What CONTRIBUTING.md says: a row, its label, and the project knows it everywhere."""
+    source = tmp_path / "template"
+    git(tmp_path, "clone", "--quiet", template, source)
+    questions = json.loads((source / "cookiecutter.json").read_text())
+    questions["storage"].append("cupboard")
+    questions["__prompts__"]["storage"]["cupboard"] = "A cupboard"
+    row = {"extra": "[http]", "login": "Turn the key.", "pattern": "/.+/[a-z]+"}
+    row |= {"remote": ["url = {url}"], "secrets": {"CUPBOARD_KEY": ""}, "url": "/room/cupboard"}
+    questions["_storages"]["cupboard"] = row
+    (source / "cookiecutter.json").write_text(json.dumps(questions))
+    git(source, "commit", "--all", "--quiet", "--message", "Add a cupboard")
+    answers = {"storage": "cupboard", "storage_url": str(tmp_path / "shelf")}
+    refused = render(tmp_path, source=source, check=False, **answers | {"storage_url": "shelf"})
+    assert 'names no place of the storage cupboard: write one like "/room/cupboard"' in (
+        refused.stderr
+    )
+    render(tmp_path, source=source, env={"CD4ML_INIT": "1"}, **answers)
+    project = tmp_path / SLUG
+    assert "Turn the key." in (project / "README.md").read_text()
+    assert '"dvc[http]>=' in (project / "pyproject.toml").read_text()
+    told = run(sys.executable, "-m", "delivery", "doctor", cwd=project, check=False).stdout
+    assert "missing  CUPBOARD_KEY" in told
+    (project / "dvc.yaml").unlink()
+    (project / "data/x").write_text("x")
+    run(TOOLS / "dvc", "add", "--quiet", "data/x", cwd=project)
+    assert "1 files pushed" in run(sys.executable, "-m", "delivery", "push", cwd=project).stdout
+    assert len(list((tmp_path / "shelf").glob("files/md5/*/*"))) == 1
+    moved = run(
+        sys.executable, "-m", "delivery", "storage", "cupboard", "x", cwd=project, check=False
+    )
+    assert 'write one like "/room/cupboard"' in moved.stderr
+
+
 # What DVC sees
 
 
