@@ -63,6 +63,8 @@ class Wire:
             while True:
                 client = listener.accept()[0]
                 server = socket.create_connection(("127.0.0.1", self._target))
+                for end in (client, server):  # many small messages: none waits for another
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._open |= {client, server}
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()

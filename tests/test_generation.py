@@ -649,6 +649,56 @@ def test_nbdime_finds_nothing_to_set_up(project, run, git):
     assert git(project, "status", "--porcelain") == ""
 
 
+def test_a_secret_in_an_answer_is_nowhere_afterwards(render, environment, tmp_path):
+    """Cookiecutter keeps the answers of a run for the next one, before it asks the hook."""
+    answers = {"storage": "ssh", "storage_url": "ssh://me:sesame@host/p"}
+    done = render(tmp_path, check=False, **answers)
+    assert done.returncode == 1
+    assert "ERROR: storage_url holds a password" in done.stderr
+    assert "sesame" not in done.stdout + done.stderr
+    for folder in (tmp_path, Path(environment["HOME"])):
+        kept = [path for path in folder.rglob("*") if path.is_file()]
+        assert [path for path in kept if b"sesame" in path.read_bytes()] == []
+    elsewhere = tmp_path / "config.json"
+    elsewhere.write_text(json.dumps({"replay_dir": str(tmp_path / "replay")}))
+    done = render(tmp_path, "--config-file", elsewhere, check=False, **answers)
+    assert "in its replay_dir: delete them" in done.stderr  # the hook is not told
+
+
+def test_a_storage_is_added_by_one_row(template, render, run, git, tmp_path):
+    """What CONTRIBUTING.md says: a row, its label, and the project knows it everywhere."""
+    source = tmp_path / "template"
+    git(tmp_path, "clone", "--quiet", template, source)
+    questions = json.loads((source / "cookiecutter.json").read_text())
+    questions["storage"].append("cupboard")
+    questions["__prompts__"]["storage"]["cupboard"] = "A cupboard"
+    row = {"extra": "[http]", "login": "Turn the key.", "pattern": "/.+/[a-z]+"}
+    row |= {"remote": ["url = {url}"], "secrets": {"CUPBOARD_KEY": ""}, "url": "/room/cupboard"}
+    questions["_storages"]["cupboard"] = row
+    (source / "cookiecutter.json").write_text(json.dumps(questions))
+    git(source, "commit", "--all", "--quiet", "--message", "Add a cupboard")
+    answers = {"storage": "cupboard", "storage_url": str(tmp_path / "shelf")}
+    refused = render(tmp_path, source=source, check=False, **answers | {"storage_url": "shelf"})
+    assert 'names no place of the storage cupboard: write one like "/room/cupboard"' in (
+        refused.stderr
+    )
+    render(tmp_path, source=source, env={"CD4ML_INIT": "1"}, **answers)
+    project = tmp_path / SLUG
+    assert "Turn the key." in (project / "README.md").read_text()
+    assert '"dvc[http]>=' in (project / "pyproject.toml").read_text()
+    told = run(sys.executable, "-m", "delivery", "doctor", cwd=project, check=False).stdout
+    assert "missing  CUPBOARD_KEY" in told
+    (project / "dvc.yaml").unlink()
+    (project / "data/x").write_text("x")
+    run(TOOLS / "dvc", "add", "--quiet", "data/x", cwd=project)
+    assert "1 files pushed" in run(sys.executable, "-m", "delivery", "push", cwd=project).stdout
+    assert len(list((tmp_path / "shelf").glob("files/md5/*/*"))) == 1
+    moved = run(
+        sys.executable, "-m", "delivery", "storage", "cupboard", "x", cwd=project, check=False
+    )
+    assert 'write one like "/room/cupboard"' in moved.stderr
+
+
 # What DVC sees
 
 
