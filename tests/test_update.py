@@ -70,6 +70,12 @@ def test_the_newest_release_comes_in_one_step_and_then_nothing(project, update, 
     assert git(project, "status", "--porcelain") == ""
 
 
+def test_the_readme_says_of_every_file_whose_it_is(bake):
+    table = (bake() / "README.md").read_text("utf-8").split("| whose |")[1].split("\n\n")[0]
+    names = [p.name for p in bake().iterdir() if not p.name.startswith((".", "LICENSE"))]
+    assert sorted([*re.findall(r"`([\w.]+)/?`", table), "README.md"]) == sorted(names)
+
+
 # Edits of the owner, in projects of every kind
 
 
