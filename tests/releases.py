@@ -1,5 +1,6 @@
 """Releases of the template, made of the tree as it is, and projects that follow them."""
 
+import functools
 import json
 import sys
 
@@ -9,6 +10,7 @@ from projects import SLUG, commit, edit, read, state, write, write_notebook
 
 FOLDER = "{{cookiecutter.project_slug}}"
 VERB = (sys.executable, "-B", "-m", "delivery", "template-update")
+LOGIN = "Everybody may read that folder."
 GUIDE = "".join(f"Step {n}: look at figure {n} and go on.\n" for n in range(1, 21))
 
 
@@ -40,7 +42,7 @@ def first(stage, project):
 
 
 def second(stage, project):
-    """v2.0.0: changed, added, renamed and removed files, a mode, and two questions more."""
+    """v2.0.0: changed, added, renamed and removed files, a mode, a table, two questions more."""
     write(
         project,
         {
@@ -60,6 +62,10 @@ def second(stage, project):
     (project / "docs/tool.sh").chmod(0o755)
     write_notebook(project / "notebooks" / "note.ipynb", "x = 2")
     edit(project / "pyproject.toml", '"tqdm>=4.67,<5"', '"tqdm>=4.66,<5"')
+    path = stage / "cookiecutter.json"
+    table = json.loads(path.read_text("utf-8"))
+    table["_storages"]["local"]["login"] = LOGIN
+    path.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", "utf-8")
     ask_more(stage, "team", "{{ cookiecutter.author_name }}s", "Team")
     ask_more(stage, "pace", ["slow", "fast"], {"__prompt__": "Pace", "slow": "S", "fast": "F"})
 
@@ -126,25 +132,29 @@ def releases(scratch, template, git):
 
 
 @pytest.fixture(scope="session")
-def original(render, releases, scratch):
-    """A project of v1.0.0; copy it."""
-    options = ("--config-file", releases["config"], "--checkout", "v1.0.0")
-    render(scratch / "original", *options, source="gh:org/cd4ml-template")
-    return scratch / "original" / SLUG
+def generate(render, releases, scratch):
+    """Return the project of a release and some answers, generated once: copy it to change it."""
+
+    @functools.cache
+    def generate(tag, **answers):
+        folder = scratch / " ".join((tag, *answers.values()))
+        options = ("--config-file", releases["config"], "--checkout", tag)
+        render(folder, *options, source="gh:org/cd4ml-template", **answers)
+        return folder / SLUG
+
+    return generate
 
 
 @pytest.fixture(name="project")
-def outdated(original, tmp_path):
+def outdated(generate, tmp_path):
     """A project of v1.0.0, to change at will; import it, since conftest.py has another."""
-    return copy(original, tmp_path / SLUG)
+    return copy(generate("v1.0.0"), tmp_path / SLUG)
 
 
 @pytest.fixture(scope="session")
-def renewed(render, releases, scratch):
+def renewed(generate):
     """A new project of v2.0.0."""
-    options = ("--config-file", releases["config"], "--checkout", "v2.0.0")
-    render(scratch / "renewed", *options, source="gh:org/cd4ml-template")
-    return scratch / "renewed" / SLUG
+    return generate("v2.0.0")
 
 
 def rendered(project):

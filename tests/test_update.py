@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
 from conftest import TOOLS
 from projects import SLUG, codes, commit, edit, read, state, write, write_notebook, write_tool
-from releases import GUIDE, outdated  # noqa: F401
+from releases import GUIDE, LOGIN, outdated  # noqa: F401
 
 CHANGED = {
     ".cruft.json": "M",
+    "README.md": "M",
+    "delivery/storage.json": "M",
     "docs/gone.md": "D",
     "docs/icon.png": "M",
     "docs/install.md": "R",
@@ -40,6 +43,8 @@ def test_everything_of_a_release_arrives_where_nothing_was_edited(
         done.stdout.splitlines()
     )
     kept = state(project)
+    assert kept["context"]["cookiecutter"]["_storages"]["local"]["login"] == LOGIN
+    assert LOGIN in (project / "README.md").read_text("utf-8")
     assert kept["commit"] == git(releases["path"], "rev-parse", "v2.0.0")
     assert (kept["checkout"], kept["template"]) == ("v2.0.0", str(releases["path"]))
     assert git(project, "for-each-ref") == refs
@@ -63,6 +68,12 @@ def test_the_newest_release_comes_in_one_step_and_then_nothing(project, update, 
     assert update(project).stdout == "There is no later release of the template.\n"
     assert git(project, "rev-parse", "HEAD") == before
     assert git(project, "status", "--porcelain") == ""
+
+
+def test_the_readme_says_of_every_file_whose_it_is(bake):
+    table = (bake() / "README.md").read_text("utf-8").split("| whose |")[1].split("\n\n")[0]
+    names = [p.name for p in bake().iterdir() if not p.name.startswith((".", "LICENSE"))]
+    assert sorted([*re.findall(r"`([\w.]+)/?`", table), "README.md"]) == sorted(names)
 
 
 # Edits of the owner, in projects of every kind
@@ -91,6 +102,8 @@ def work(git, project):
 WORKED = {
     ".cruft.json": "M",
     "PEOPLE.md": "M",
+    "README.md": "M",
+    "delivery/storage.json": "M",
     "docs/gone.md": "UD",
     "docs/logo.png": "UU",
     "docs/manual.md": "R",
@@ -143,7 +156,7 @@ SLOW = [pytest.param(place, marks=pytest.mark.slow) for place in (never_committe
 
 
 @pytest.mark.parametrize("place", [as_it_is, shallow, subfolder, *SLOW])
-def test_edits_are_merged_or_named_and_never_lost(project, update, git, tmp_path, place):
+def test_edits_are_merged_or_named_and_never_lost(project, update, git, run, tmp_path, place):
     project = place(git, project, tmp_path)
     before, refs = git(project, "rev-parse", "HEAD"), git(project, "for-each-ref")
     clean = read(project)
@@ -164,7 +177,9 @@ def test_edits_are_merged_or_named_and_never_lost(project, update, git, tmp_path
     assert all(part in manual for part in ("my figure", "picture 2 "))
     assert (project / "PEOPLE.md").read_text() == "by Data Team, Data Teams\n"
     assert not list(project.rglob("*.rej"))
-    git(project, "reset", "--hard", "--quiet")  # the documented undo
+    undo = re.search(r"^Undo: (git [^.]+)\.", done.stdout, re.MULTILINE)[1]
+    assert f"`{undo}`\nundoes it all" in (project / "README.md").read_text("utf-8")
+    run(*undo.split(), cwd=project)
     assert read(project) == clean
     assert git(project, "status", "--porcelain") == ""
 
@@ -199,6 +214,7 @@ def test_a_conflict_that_was_mended_does_not_trouble_the_next_update(
     assert done.returncode == 1
     assert codes(git, tmp_path / "fresh")["docs/plan.md"] == "UU"
     assert [code for code in codes(git, tmp_path / "fresh").values() if "U" in code] == ["UU"]
+    assert not list((tmp_path / "fresh").rglob("*.rej"))
 
 
 def test_files_that_the_owner_keeps_for_himself_are_left_alone(project, update, git):

@@ -131,4 +131,5 @@ def test_new_questions_are_put_to_a_person(project, type_in):
     assert done.stdout.count("Pace (slow/fast) [slow]: ") == 2
     kept = state(project)["context"]["cookiecutter"]
     assert (kept["team"], kept["pace"]) == ("The A-Team", "fast")
+    assert "New question: team=The A-Team\nNew question: pace=fast\n" in done.stdout
     assert (project / "docs/people.md").read_text() == "by Data Team, The A-Team\n"

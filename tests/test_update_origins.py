@@ -81,6 +81,10 @@ def test_cruft_is_the_second_way(project, update, git, cruft, renewed):
     cruft(project, "update", "--skip-apply-ask", "--checkout", "v2.0.0")
     assert not list(project.rglob("*.rej"))
     assert rendered(project) == rendered(renewed)
+    tables = [
+        state(folder)["context"]["cookiecutter"]["_storages"] for folder in (project, renewed)
+    ]
+    assert tables[0] == tables[1]
     commit(git, project, "Update by cruft")
     assert cruft(project, "diff", "--exit-code").stdout == ""
     assert update(project, "v2.0.0").stdout == "There is no later release of the template.\n"
