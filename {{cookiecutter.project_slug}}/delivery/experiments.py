@@ -100,7 +100,8 @@ def ordered(sides: list[Facts]) -> list[Facts]:
 
 def deciding(side: Facts) -> str:
     """The metric that the gate of a commit decides by."""
-    return DECIDES.get(json.loads(side.parameters.get("gate.metric", '""')), "error.model_rmse")
+    chosen = DECIDES.get(json.loads(side.parameters.get("gate.metric", '""')), "")
+    return chosen if chosen in side.metrics else DECIDES["error"]  # as the gate, without a policy
 
 
 def figure(side: Facts, name: str, missing: float = 1) -> float:
