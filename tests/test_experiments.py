@@ -22,12 +22,14 @@ WAIT_SECONDS = 240
 
 
 @pytest.fixture(scope="module")
-def project(living, user, tmp_path_factory):
+def project(living, user, git, tmp_path_factory):
     """A project to experiment with; what a test leaves are experiments and branches."""
     project = copy(living, tmp_path_factory.mktemp("experiments") / "a project")
     storage = living.parent / "promotion_ranker-storage"
     shutil.copytree(storage, project.parent / storage.name)
     user("make", "setup", cwd=project)
+    git(project, "config", "user.name", "Tester")
+    git(project, "config", "user.email", "tester@example.com")
     return project
 
 
@@ -141,10 +143,15 @@ def server(folder, user):
     command = [TOOLS / "uv", "tool", "run", "--from", MLFLOW, "mlflow", "server", "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", port]
     command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db"]
-    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "mlflow.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=folder, env=quiet, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=folder,
+            env=os.environ | quiet,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         until = time.monotonic() + WAIT_SECONDS
