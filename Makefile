@@ -34,7 +34,7 @@ bench: demo ## time generation, update, pipeline, service and storages beside th
 	$(RUN) python benchmarks/serving.py $(DEMO)
 	$(RUN) python benchmarks/scale.py $(DEMO)
 	$(RUN) python benchmarks/rivals.py $(DEMO)
-	$(RUN) python benchmarks/storage.py
+	$(RUN) python benchmarks/storage.py --megabytes 64 --files 200 # without both: what docs/storage.md shows
 
 # without uv on PATH, one is put into .venv, where `uv sync` keeps it
 uv:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 # The only Jinja of this file. Pairs, because the filter sorts the keys of a mapping.
 CONTEXT = r"""{{ cookiecutter.items() | list | tojson }}"""
 
+SECRET = re.compile(r"://[^/@]*:[^/@]*@|://.*\?")  # a password, or the signature of a link
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 EMAIL = re.compile(r"[^\s@<>()\"'\\,;:]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 # Test suites and the project's own tools go by these names.
@@ -54,10 +55,10 @@ def check_email(email: str) -> Iterator[str]:
 
 def check_storage(url: str, storage: str, row: dict) -> Iterator[str]:
     """Ask for a place of that storage that `.dvc/config` can hold: no secret, it is committed."""
-    if re.search(r"://[^/@]*:[^/@]*@", url):
+    if SECRET.search(url):
         yield (
-            "storage_url holds a password: leave it out, the README says where DVC finds it. "
-            "Render again soon: cookiecutter keeps the last answers in its replay folder."
+            "storage_url holds a password or a signature: leave it out, the README says where DVC "
+            f'finds it, and write a URL like "{row["url"]}".'
         )
     elif not url.strip() or url != url.strip() or re.search(r"[\n\t\"'#,]", url):
         yield (
@@ -69,6 +70,20 @@ def check_storage(url: str, storage: str, row: dict) -> Iterator[str]:
             f"storage_url {json.dumps(url)} names no place of the storage {storage}: "
             f'write one like "{row["url"]}".'
         )
+
+
+def forget(url: str) -> Iterator[str]:
+    """Delete the answers that cookiecutter kept for a replay; say so where they are not found."""
+    from pathlib import Path  # not above: few come here, and every run pays for an import
+
+    from cookiecutter.config import get_user_config
+
+    replays = list(Path(get_user_config()["replay_dir"]).glob("*.json"))
+    found = [path for path in replays if json.dumps(url) in path.read_text("utf-8")]
+    for path in found:
+        path.unlink()
+    if not found:
+        yield "cookiecutter keeps the last answers in its replay_dir: delete them there."
 
 
 def check_folder(folder: str) -> Iterator[str]:
@@ -116,7 +131,10 @@ def find_problems(context: dict, folder: str) -> list[str]:
 
 def main() -> int:
     """Print one line a problem."""
-    problems = find_problems(dict(json.loads(CONTEXT)), os.path.curdir)
+    context = dict(json.loads(CONTEXT))
+    problems = find_problems(context, os.path.curdir)
+    if SECRET.search(context["storage_url"]):
+        problems += forget(context["storage_url"])
     for problem in problems:
         print(f"ERROR: {problem}", file=sys.stderr)
     return 1 if problems else 0

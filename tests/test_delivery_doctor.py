@@ -59,7 +59,7 @@ def test_each_line_follows_what_is_there(project, run, git, needs, tmp_path):
     (project / ".git/hooks").mkdir(exist_ok=True)
     (project / ".git/hooks/pre-commit").touch()
     (project / "uv.lock").touch()
-    after = look(SSH_PRIVATE_KEY="hunter2")
+    after = look(SSH_PRIVATE_KEY="hunter2", HOME=tmp_path)
     for name in ("git name", "git remote", "notebook drivers", "commit hooks", "lock"):
         assert before[name][0] == "missing", name
         assert after[name] == ("ok", ""), name
@@ -80,6 +80,19 @@ def test_a_target_that_is_not_there_is_named(bake, run, tmp_path, deploy):
     sentence = "kubectl is not installed" if deploy == "kubernetes" else "without a deploy target"
     assert sentence in done.stdout
     assert ("DEPLOY_KUBECONFIG" in done.stdout) == (deploy == "kubernetes")
+
+
+def test_the_secrets_of_the_storage_are_told_by_name_alone(bake, run, tmp_path):
+    project = copy(bake(storage="webdav", storage_url="webdav://127.0.0.1:9/x"), tmp_path / "it")
+    (project / ".dvc/config.local").write_text("['remote \"storage\"']\n    user = hunter2\n")
+    command = (sys.executable, "-m", "delivery", "doctor")
+    done = run(*command, cwd=project, check=False, STORAGE_TOKEN="hunter2", STORAGE_PASSWORD="")
+    assert "hunter2" not in done.stdout + done.stderr
+    found = lines(done)
+    assert found["STORAGE_TOKEN"] == found["STORAGE_USER"] == ("ok", "")
+    assert found["STORAGE_PASSWORD"][0] == "missing"
+    assert found["storage"][0] == "missing"
+    assert "webdav://127.0.0.1:9/x does not answer" in done.stdout
 
 
 @pytest.mark.slow

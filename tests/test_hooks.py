@@ -196,6 +196,7 @@ def test_storage_with_a_password_is_refused_and_not_repeated(storage):
         "ssh://me:sesame@host/p",
         "https://key:sesame@s3.example.com/bucket",
         " a://b:sesame@c",
+        "https://acme.blob.core.windows.net/data?sv=2026&sig=sesame",
     ):
         (problem,) = storage_problems(storage, url)
         assert "sesame" not in problem

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import re
 import resource
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import storages
-from conftest import TOOLS
+from conftest import ROOT, TOOLS, copy
 from test_project import digests
 from test_questions import CHOICES, QUESTIONS
 
@@ -38,6 +42,16 @@ with opened("tamper") as repo:
 
 def test_every_storage_has_a_server():
     assert set(storages.SERVERS) == set(CHOICES["storage"])
+
+
+@pytest.mark.xdist_group("storage-azure")  # its server is installed once
+def test_the_benchmark_measures_every_storage(run):
+    small = ("--megabytes", 1, "--files", 3)
+    done = run(sys.executable, ROOT / "benchmarks/storage.py", *small, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    measured = re.findall(r"^(\w+) .* (?:push|pull)( +[\d.]+){3}$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in measured[::4]] == CHOICES["storage"]
+    assert len(measured) == 4 * len(CHOICES["storage"])
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +275,47 @@ def test_a_server_that_dies_leaves_nothing_broken(place, project, small, deliver
     assert is_whole(there, small)
 
 
+@pytest.mark.parametrize("storage", SERVED, indirect=True)
+def test_a_dead_server_is_named_soon(place, project, deliver, git, tmp_path):
+    """Not after the minutes of the clients' own retries; a look of the doctor costs no more."""
+    there = clone(project, git, tmp_path / "clone")
+    place.wire.close()
+    url = json.loads((project / "delivery/storage.json").read_text())["url"]
+    begin = time.monotonic()
+    for verb, where in {"push": project, "pull": there, "storage-check": project}.items():
+        done = deliver(where, verb, **place.variables, STORAGE_SECONDS="2")
+        sentence(done, f"{verb} failed: {url} does not answer", "within reach")
+    looked = deliver(project, "doctor", **place.variables, STORAGE_SECONDS="2")
+    assert time.monotonic() - begin < 120  # seconds; else a verb takes one or more minutes
+    assert re.search(rf"missing +storage +{re.escape(url)} does not answer", looked.stdout)
+    place.wire.mend()
+    assert deliver(project, "push", **place.variables).returncode == 0
+    assert deliver(project, "storage-check", **place.variables).returncode == 1  # v1: only a tag
+    looked = deliver(project, "doctor", **place.variables)
+    assert re.search(r"ok +storage\n", looked.stdout)
+
+
+@pytest.mark.xdist_group("storage-local")
+def test_a_silent_server_is_given_up(small, render, git, deliver, tmp_path):
+    """It takes the connection, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/my-bucket"
+        project = start("s3_compatible", url, small, render, git, tmp_path)
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        done = deliver(project, "push", **keys, STORAGE_SECONDS="3")
+    sentence(done, url, "silent for 3 seconds", "STORAGE_SECONDS")
+    done = deliver(project, "push", **keys, STORAGE_SECONDS="soon")
+    assert done.returncode == 2
+    sentence(done, "STORAGE_SECONDS is soon")
+
+
+@pytest.mark.xdist_group("storage-local")
+def test_a_project_that_made_nothing_yet_lacks_nothing(render, deliver, tmp_path):
+    render(tmp_path, env={"CD4ML_INIT": "1"})
+    done = deliver(tmp_path / "promotion_ranker", "storage-check")
+    assert (done.returncode, done.stdout) == (0, "0 objects are there and whole\n")
+
+
 @pytest.mark.xdist_group("storage-local")
 @pytest.mark.parametrize("storage", STORAGES[:1], indirect=True)
 def test_a_full_disk_of_the_storage_stops_a_push(project, small, git, tmp_path, environment):
@@ -357,3 +412,83 @@ def test_a_project_moves_to_the_storage(storage, place, small, render, git, deli
         pulled = deliver(fresh, "pull", **place.variables)
         assert pulled.returncode == 0, pulled.stderr
     assert is_whole(tmp_path / "main", small)
+
+
+@pytest.mark.parametrize("storage", SERVED[:1], indirect=True)
+@pytest.mark.parametrize("killed", [False, True], ids=["server", "both"])
+def test_a_move_cut_short_loses_nothing_and_is_run_again(
+    killed, storage, place, small, render, git, deliver, environment, tmp_path
+):
+    """The new server dies while objects are on their way; the move is killed with it, or told."""
+    old = tmp_path / "old"
+    project = start("local", str(old), small, render, git, tmp_path / "before")
+    assert deliver(project, "push").returncode == 0
+    assert deliver(project, "storage-check", "--repair").returncode == 0
+    kept, config = contents(old), (project / ".dvc/config").read_text()
+    url = place.url(f"cut-{killed}")
+    variables = place.variables | {"UV": "true", "STORAGE_SECONDS": "60"}
+    place.wire.cut_after(3 * MEGABYTE)
+    command = [sys.executable, "-m", "delivery", "storage", storage, url]
+    with subprocess.Popen(
+        command, cwd=project, env=environment | variables, stderr=subprocess.PIPE, text=True
+    ) as move:
+        while killed and move.poll() is None and not place.wire.is_cut:
+            time.sleep(0.01)
+        if killed:
+            move.kill()
+        said = move.communicate()[1]
+    assert place.wire.is_cut
+    place.wire.mend()
+    assert move.returncode == (-signal.SIGKILL if killed else 1)
+    assert killed or said.startswith("ERROR: storage failed: ")
+    assert killed or "run it again" in said
+    assert (project / ".dvc/config").read_text() == config  # nothing is switched half way
+    assert deliver(project, "storage-check").returncode == 0
+
+    again = deliver(project, "storage", storage, url, **variables)
+    assert again.returncode == 0, again.stderr
+    assert contents(old) == kept
+    assert deliver(project, "storage-check", **variables).stdout.startswith("9 objects are there")
+    old.rename(tmp_path / "gone")
+    for version in ("main", "v1"):
+        fresh = clone(project, git, tmp_path / version)
+        git(fresh, "checkout", "--quiet", version)
+        shutil.copytree(project / "delivery", fresh / "delivery", dirs_exist_ok=True)
+        shutil.copy(project / ".dvc/config", fresh / ".dvc/config")
+        pulled = deliver(fresh, "pull", **variables)
+        assert pulled.returncode == 0, pulled.stderr
+    assert is_whole(tmp_path / "main", small)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("storage", SERVED[:1], indirect=True)
+def test_a_living_project_moves_by_make(storage, place, living, user, git, tmp_path):
+    """What the new storage needs is installed; then a fresh clone works without the old one."""
+    beside = f"{living.name}-storage"
+    project = copy(living, tmp_path / living.name)
+    old = copy(living.with_name(beside), tmp_path / beside)
+    url, variables = place.url("living"), place.variables
+    git(project, "tag", "v1")
+    kept = contents(old)
+    user("make", "setup", cwd=project)
+    told = user("make", "storage", f"TO={storage}", f"URL={url}", cwd=project, **variables).stdout
+    assert f"Stored at {url}" in told
+    changed = git(project, "diff", "--name-only").splitlines()
+    answers = [".cruft.json", ".dvc/config", "README.md", "delivery/storage.json"]
+    assert changed == [*answers, "pyproject.toml", "uv.lock"]
+    user("make", "reproduce", cwd=project, **variables)
+    git(project, "commit", "--all", "--quiet", "--no-verify", "--message", "Move")
+    user("make", "push", cwd=project, **variables)
+    assert contents(old) == kept
+    shutil.rmtree(old)
+    there = clone(project, git, tmp_path / "clone" / project.name)
+    user("make", "setup", cwd=there, **variables)
+    user("make", "pull", cwd=there, **variables)
+    assert digests(there) == digests(project)
+    user("make", "storage-check", cwd=there, **variables)
+    assert git(there, "status", "--porcelain") == ""

@@ -1,12 +1,10 @@
 """What is set up and what is missing, with the command that mends it; no value is ever shown."""
 
 import importlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
+from configparser import ConfigParser
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,8 +12,7 @@ from typing import NamedTuple
 
 from . import DeliveryError
 from .git import git
-
-TABLE = Path(__file__).with_name("storage.json")
+from .place import TABLE, read_table
 
 
 class Finding(NamedTuple):
@@ -65,7 +62,7 @@ def deliver() -> Iterator[Finding]:
     """What the verbs need beyond that; most of it is the provider's to hold."""
     yield Finding("git remote", "" if _git("remote") else "none", "git remote add origin URL")
     yield _try("engine", _ask_engine, "install docker, podman or buildah")
-    yield Finding("storage", _ask_storage(), "make setup, then log in as the README says")
+    yield _try("storage", _ask_storage, "make setup, then log in as the README says")
     if os.environ.get("IMAGE_REGISTRY"):
         yield _try("registry", _ask_registry, "docker login")
     else:
@@ -75,9 +72,10 @@ def deliver() -> Iterator[Finding]:
         for name in _environments():
             remedy = "mend its row in deploy/environments.yaml, or start what it names"
             yield _try(f"target {name}", partial(_ask_target, name), remedy)
-    for name in _secrets():
+    for name, option in _secrets():
         remedy = "set it here, or among the secrets of your CI"
-        yield Finding(name, "" if os.environ.get(name) else "not set", remedy)
+        known = os.environ.get(name) or option in _local_options()
+        yield Finding(name, "" if known else "not set", remedy)
 
 
 def _try(name: str, call: Callable[[], None], remedy: str) -> Finding:
@@ -116,25 +114,26 @@ def _ask_target(name: str = "") -> None:
     targets.find().status([environments.load()[name]] if name else [])
 
 
-def _secrets() -> Iterator[str]:
+def _secrets() -> Iterator[tuple[str, str]]:
     if TABLE.exists():
-        table = json.loads(TABLE.read_text())
-        yield from table["storages"][table["storage"]]["secrets"]
+        table = read_table()
+        yield from table["storages"][table["storage"]]["secrets"].items()
     for package in ("providers", "targets"):
         with suppress(ImportError, DeliveryError):
             module = importlib.import_module(f"{__package__}.{package}").find()
-            yield from getattr(module, "SECRETS", ())
+            yield from ((name, "") for name in getattr(module, "SECRETS", ()))
 
 
-def _ask_storage() -> str:
-    code = "from dvc.repo import Repo; s = Repo().cloud.get_remote_odb(); s.fs.exists(s.path)"
-    try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        return "does not answer within a minute"
-    if b"No module named 'dvc'" in done.stderr:
-        return "not asked yet"
-    return "does not let us in" if done.returncode else ""
+def _local_options() -> list[str]:
+    local = ConfigParser(interpolation=None, strict=False)
+    local.read(".dvc/config.local")
+    return [option for section in local for option in local[section]]
+
+
+def _ask_storage() -> None:
+    from .storage import ask
+
+    ask()
 
 
 def _git(*arguments: str) -> str:

@@ -13,7 +13,7 @@ from dvc.exceptions import CheckoutError
 from . import DeliveryError
 from .failure import Heard, explain, first_line
 from .place import Place, read_place, read_table
-from .repository import open_repository
+from .repository import open_repository, require_answer
 
 JOBS = 8
 COMMITTED = {"revs": ["HEAD"], "all_tags": True, "workspace": False}
@@ -80,12 +80,26 @@ def check(arguments: list[str]) -> int:
     return 0
 
 
+def ask() -> None:
+    """See that the storage lets us in, and that its bucket is there.
+
+    Raises:
+        DeliveryError: it does not, or is not.
+    """
+    with opened("") as repo:
+        remote = repo.cloud.get_remote_odb()
+        with suppress(FileNotFoundError):  # folders are made by the first push
+            remote.fs.info(remote.path)
+        require_bucket(remote)
+
+
 def list_objects(repo: Any, **where: Any) -> dict[str, str]:
     """The path of every object that is needed, by hash; folders by their list."""
     names = {}
     for _ in repo.brancher(**where):
         for out in repo.index.outs:
-            if out.use_cache and out.can_push and out.hash_info.name == "md5":
+            made = out.hash_info and out.hash_info.name == "md5"
+            if out.use_cache and out.can_push and made:
                 names[out.hash_info.value] = repo.fs.relpath(out.fs_path, repo.root_dir)
     return names
 
@@ -144,6 +158,8 @@ def send(source: Any, target: Any, faults: dict[str, str]) -> None:
 def opened(action: str, place: Place | None = None) -> Generator[Any]:
     """DVC's repository of this project; what goes wrong inside is said in a sentence.
 
+    Without an action the sentence is the reason alone.
+
     Raises:
         DeliveryError: why, and what to do.
     """
@@ -151,10 +167,12 @@ def opened(action: str, place: Place | None = None) -> Generator[Any]:
     try:
         place = place or read_place(read_table())
         with open_repository(place) as repo:
+            require_answer(repo)
             yield repo
     except DeliveryError:
         raise
     except Exception as error:
         place = place or Place(".dvc/config", "", {})
         reason = explain([*heard.errors, error], place.url, place.login)
-        raise DeliveryError(f"{action} failed: {reason}; {AGAIN}") from error
+        said = f"{action} failed: {reason}; {AGAIN}" if action else reason
+        raise DeliveryError(said) from error

@@ -22,6 +22,7 @@ class Engine(Section):
 
     kind: Literal["local", "dask"]
     address: str = Field(pattern=r"^((tcp|tls|ws|wss)://\S+)?$")
+    storage: str = Field(pattern=r"^((s3|gs)://[^\s?]+)?$")
     workers: int = Field(ge=1)
     threads: int = Field(ge=1)
     memory_limit: str = Field(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")

@@ -84,6 +84,12 @@ def test_lineage_names_what_the_model_depends_on(finished):
     assert not {"commit", "revision", "time", "date"} & set(lineage)
 
 
+def test_where_a_cluster_is_reached_is_no_part_of_the_lineage(copy, monkeypatch):
+    before = train.lineage(params.load(), model.FOLDER)
+    monkeypatch.setenv("ENGINE_ADDRESS", "tcp://dask.example.com:8786")
+    assert train.lineage(params.load(), model.FOLDER) == before
+
+
 def test_the_model_has_an_input_for_each_feature(finished):
     served = model.Model.open(finished / "models")
     inputs = np.zeros((3, len(TASK.feature_names)), np.float32)
