@@ -2,6 +2,7 @@
 
 a change    check, reproduce; report (facts, plots, page), gate (gain, champion, rivals, revision),
             notebooks
+trials      experiments (parallel), adoption
 a version   image, publish (registry); release and review (environments, targets/)
 the data    storage, relocation (place, repository, failure)
 a schedule  watch, retrain; template_update (template, template_merge); proposal

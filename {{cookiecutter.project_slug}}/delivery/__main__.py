@@ -8,9 +8,11 @@ from . import DeliveryError
 
 # verb: the module and the function that does it; the first line of its docstring is the help
 VERBS = {
+    "adopt": "adoption.adopt",
     "check": "check.check",
     "deploy": "release.deploy",
     "doctor": "doctor.examine",
+    "experiments": "experiments.compare",
     "gate": "gate.show",
     "image": "publish.image",
     "login": "identity.login",

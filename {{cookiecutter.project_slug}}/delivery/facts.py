@@ -47,7 +47,7 @@ def metrics_table(sides: list[Facts]) -> str:
     names = dict.fromkeys([*new.metrics, *(name for side in sides for name in side.metrics)])
     return _table(
         ["metric", *(side.name for side in sides), "change"],
-        ([f"`{n}`", *(_figure(s.metrics.get(n)) for s in sides), _change(sides, n)] for n in names),
+        ([f"`{n}`", *(shown(s.metrics.get(n)) for s in sides), _change(sides, n)] for n in names),
     )
 
 
@@ -58,7 +58,7 @@ def slices_table(sides: list[Facts]) -> str:
         [
             f"`{_cell(name)}`",
             f"{row['examples']:,.0f}",
-            *(_figure(s.slices.get(name)) for s in sides),
+            *(shown(s.slices.get(name)) for s in sides),
         ]
         for name, row in new.slices.items()
     )
@@ -122,7 +122,8 @@ def _change(sides: list[Facts], name: str) -> str:
     return f"**{text}**" if outside and "low" in old else text
 
 
-def _figure(metric: dict[str, float] | None) -> str:
+def shown(metric: dict[str, float] | None) -> str:
+    """A metric as it is written: its value, and its interval in brackets."""
     if metric is None:
         return "-"
     known = {end: _number(value) for end, value in metric.items()}

@@ -84,9 +84,11 @@ def tell(client: Any, metrics: dict[str, Any]) -> None:
         for first in range(0, len(points), SOME):
             client.log_batch(run, points[first : first + SOME])
         client.set_terminated(run)
-    except MlflowException as error:
-        reason = re.sub("//[^/@ ]*@", "//", str(error).splitlines()[0])[:200]
-        print(f"WARNING: MLflow was not told of this model: {reason}", file=sys.stderr)
+    except (MlflowException, OSError, ValueError) as error:
+        reason, *_ = str(error).partition(" with exception ")
+        told = re.sub("//[^/@ ]*@", "//", reason)  # no password
+        again = "`uv run dvc repro --force --single-item evaluate` tells it again"
+        print(f"WARNING: MLflow was not told of this model ({told}): {again}", file=sys.stderr)
 
 
 def _curve() -> Iterator[tuple[str, int, float]]:

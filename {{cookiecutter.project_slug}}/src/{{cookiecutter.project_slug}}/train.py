@@ -72,18 +72,19 @@ def fit(
     a cluster those of the last one.
     """
     rounds, settings = parameters.train.rounds, settings_of(parameters)
-    matrix = xgboost.DMatrix(training.inputs, training.target)
-    watched = [(matrix, "training")]
-    watched += [(xgboost.DMatrix(holdout.inputs, holdout.target), "holdout")] if holdout else []
     if parameters.engine.kind != "local":
         cluster = engine.cluster()
         booster = cluster.fit(parameters.engine, settings, rounds, training.inputs, training.target)
-        record(rounds - 1, errors(booster, watched))
+        if holdout:
+            watched = [(_matrix(training), "training"), (_matrix(holdout), "holdout")]
+            record(rounds - 1, errors(booster, watched))
         return booster
+    matrix = _matrix(training)
+    watched = [(matrix, "training"), (_matrix(holdout), "holdout")] if holdout else []
     booster = xgboost.Booster(settings, [matrix])
     for number in progress(range(rounds), desc="train", unit="round"):
         booster.update(matrix, number)
-        if holdout:  # who watches pays for it
+        if holdout:
             record(number, errors(booster, watched))
     return booster
 
@@ -94,6 +95,10 @@ def errors(
     """Root mean squared error of each matrix by its name; as many digits as any machine gives."""
     told = booster.eval_set(watched)
     return {name: float(f"{float(x):.6g}") for name, x in re.findall(r"(\w+)-rmse:(\S+)", told)}
+
+
+def _matrix(found: Examples) -> xgboost.DMatrix:
+    return xgboost.DMatrix(found.inputs, found.target)
 
 
 def settings_of(parameters: Params) -> dict[str, Any]:
