@@ -140,9 +140,10 @@ def machines(python, hidden, folder, variables):
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)
-        for _ in range(600):
-            if (folder / "scheduler.json").exists():
+        for _ in range(2400):
+            if (folder / "log").read_text().count("Registered to: ") >= 2:
                 break
+            assert process.poll() is None, (folder / "log").read_text()
             time.sleep(0.1)
         yield json.loads((folder / "scheduler.json").read_text())["address"]
 
