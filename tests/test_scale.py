@@ -156,8 +156,9 @@ def place(request, tmp_path, needs):
 
 
 @pytest.fixture
-def afar(scaled, user, tmp_path):
+def afar(scaled, user, tmp_path, needs):
     """A project whose workers are to use a storage: how to run a stage, and its outputs."""
+    needs("unshare")
     project = copy(scaled, tmp_path / "project")
     choose(project, "kind: local", "kind: dask")
     choose(project, "partitions: 1", "partitions: 3")

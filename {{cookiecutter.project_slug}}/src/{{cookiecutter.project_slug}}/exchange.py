@@ -100,7 +100,7 @@ def _root(engine: Engine) -> Path:
     try:
         from upath import UPath
 
-        return cast(Path, UPath(engine.storage, use_listings_cache=False))  # it behaves so
+        return cast(Path, UPath(engine.storage, use_listings_cache=False))  # no Path, but like one
     except ImportError as error:
         raise StageError(_advice(engine, error)) from None
 
