@@ -66,7 +66,7 @@ import uvicorn
 from promotion_ranker.serving.messages import Answer, Rank, parse
 from promotion_ranker.serve import create
 app = create()
-def echo(body):
+async def echo(body):
     parse(Rank, body)
     return Answer(b'{{"ok":true}}')
 app._posts["/rank"] = echo
@@ -118,7 +118,7 @@ connection = duckdb.connect()
 def scan(number):
     connection.execute(f"SELECT * FROM 'table.parquet' WHERE entity_id = {{number}}").fetchall()
 print("dict", *measure(table.__getitem__, ids))
-print("store", *measure(opened.find, ids))
+print("store", *measure(lambda number: opened.get([number]), ids))
 print("scan", *measure(scan, ids[:15]))
 if importlib.util.find_spec("redis") and shutil.which("redis-server"):
     from promotion_ranker import redis_store
@@ -131,7 +131,8 @@ if importlib.util.find_spec("redis") and shutil.which("redis-server"):
         url, start = "redis://127.0.0.1:{PORT + 1}", time.perf_counter()
         redis_store.publish(store.ONLINE, url)
         print("publish", time.perf_counter() - start)
-        print("redis", *measure(redis_store.RedisStore(url, meta["features"]).find, ids))
+        redis = redis_store.RedisStore(url, meta["features"])
+        print("redis", *measure(lambda number: redis.get([number]), ids))
     finally:
         server.terminate()
 """

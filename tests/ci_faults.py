@@ -13,7 +13,8 @@ BUTTON, REVIEW = ".github/workflows/deploy.yml", ".github/workflows/review-app.y
 LAB, AZURE, STEPS = ".gitlab-ci.yml", "azure-pipelines.yml", ".azure/steps.yml"
 BUCKET = "bitbucket-pipelines.yml"
 PULL, MAIN, TAG = "pull request with review apps", "push to main", "tag"
-UPDATES, UPDATE = ".github/workflows/template-update.yml", "schedule of the template"
+CLOCK, UPDATE = ".github/workflows/schedule.yml", "schedule of the template"
+WATCH, LEARN, UNASKED = "schedule of the monitor", "schedule to retrain", "schedule to retrain, which is off"
 PROPOSE, MERGE = "template-update --pull-request", "template-update"
 VERB = ".venv/bin/python -m delivery "
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
@@ -21,8 +22,16 @@ TESTED = f"make check\n      - run: {VERB}check"
 
 FAULTS = {
     "github": {
-        "update without a pull request": ("table", UPDATE, UPDATES, PROPOSE, MERGE),
-        "update may not push": ("inspection", UPDATE, UPDATES, "contents: write", "contents: read"),
+        "update without a pull request": ("table", UPDATE, CLOCK, PROPOSE, MERGE),
+        "update may not push": ("inspection", UPDATE, CLOCK, "contents: write", "contents: read"),
+        "alarm that may not be told": ("inspection", WATCH, CLOCK, "      issues: write # the alarm\n", ""),
+        "alarm without a token": ("inspection", WATCH, CLOCK, "          GITHUB_TOKEN: ${{ github.token }}\n", "          TOKEN: x\n"),
+        "alarm without its page": ("inspection", WATCH, CLOCK, "path: reports/monitor.html", "path: reports/delivery"),
+        "monitor by another clock": ("table", WATCH, CLOCK, "github.event.schedule == '47 4 * * *'", "github.event.schedule == '47 4 * * 1'"),
+        "retrains unasked": ("table", UNASKED, CLOCK, "(vars.RETRAIN && github.event.schedule == '17 5 * * 1')", "github.event.schedule == '17 5 * * 1'"),
+        "no button to retrain": ("table", "button to retrain", CLOCK, "inputs.job == 'retrain'", "inputs.job == 'train'"),
+        "retrains from nothing": ("table", LEARN, CLOCK, f"      - run: {VERB}reproduce\n", ""),
+        "two retrainings at once": ("lint", LEARN, CLOCK, "concurrency:\n  group: schedule-${{ inputs.job || github.event.schedule }}\n  cancel-in-progress: false\n", ""),
         "tag in place of a commit": ("lint", PULL, SETUP, CHECKOUT + " # v7.0.1", CHECKOUT[:16] + "@v7"),
         "action that nobody knows": ("parser", PULL, SETUP, "actions/cache@", "someone/cache@"),
         "credentials stay": ("parser", PULL, SETUP, "persist-credentials: false", "fetch-tags: true"),
@@ -61,6 +70,11 @@ FAULTS = {
     },
     "gitlab": {
         "update without a pull request": ("table", UPDATE, LAB, PROPOSE, MERGE),
+        "monitor in every schedule": ("table", LEARN, LAB, ' && $VERB == "monitor"', ""),
+        "no button to retrain": ("table", "button to retrain", LAB, '$CI_PIPELINE_SOURCE =~ /^(schedule|web)$/ && $VERB == "retrain"', '$CI_PIPELINE_SOURCE == "schedule" && $VERB == "retrain"'),
+        "retrains from nothing": ("table", LEARN, LAB, f"    - {VERB}reproduce\n    - {VERB}retrain", f"    - {VERB}retrain"),
+        "monitor without a token for the cloud": ("inspection", WATCH, LAB, "  extends: .storage\n  stage: deploy\n  rules", "  stage: deploy\n  rules"),
+        "two retrainings at once": ("inspection", LEARN, LAB, "  resource_group: $VERB\n", ""),
         "misspelt key": ("lint", PULL, LAB, "artifacts:", "artefacts:"),
         "unknown when": ("lint", PULL, LAB, "when: always", "when: ever"),
         "dropped needs": ("table", PULL, LAB, "  needs: [check, reproduce]\n", "  needs: []\n"),
@@ -88,6 +102,10 @@ FAULTS = {
     },
     "azure": {
         "update without a pull request": ("table", UPDATE, AZURE, PROPOSE, MERGE),
+        "retrains unasked": ("table", UNASKED, AZURE, "and(eq(variables['RETRAIN'], 'true'), eq(variables['Build.CronSchedule.DisplayName'], 'retrain'))", "eq(variables['Build.CronSchedule.DisplayName'], 'retrain')"),
+        "no button of the monitor": ("parser", "button of the monitor", AZURE, "rollback, monitor, ", "rollback, "),
+        "deploys whatever the button says": ("table", "button of the monitor", AZURE, "and(eq(variables['Build.Reason'], 'Manual'), in('${{ parameters.verb }}', 'deploy', 'rollback'))", "eq(variables['Build.Reason'], 'Manual')"),
+        "retrains from nothing": ("table", LEARN, AZURE, f"                - {VERB}reproduce\n                - {VERB}retrain", f"                - {VERB}retrain"),
         "updates on no schedule": ("table", UPDATE, AZURE, "DisplayName'], 'template-update'", "DisplayName'], 'update'"),
         "misspelt key": ("lint", PULL, AZURE, "dependsOn: image", "dependOn: image"),
         "misspelt key of a step": ("lint", PULL, STEPS, "displayName: make setup", "display_name: make setup"),
@@ -108,7 +126,7 @@ FAULTS = {
         "no tags": ("table", TAG, AZURE, '  tags:\n    include: ["v*"]\n', ""),
         "review app of a fork": ("table", "pull request of a fork", AZURE, ", ne(variables['System.PullRequest.IsFork'], 'True')", ""),
         "tag is never deployed": ("table", TAG, AZURE, "'refs/tags/'", "'refs/tag/'"),
-        "no sweep": ("table", "schedule", AZURE, "variables['REVIEW_APPS'], 'true'))\n    jobs", "variables['REVIEW_APPS'], 'yes'))\n    jobs"),
+        "no sweep": ("table", "schedule", AZURE, "and(eq(variables['REVIEW_APPS'], 'true'), eq(", "and(eq(variables['REVIEW_APPS'], 'yes'), eq("),
         "environment that is no choice": ("parser", "button", AZURE, "values: [staging, production]", "values: [staging]"),
         "secret that no job gets": ("inspection", PULL, STEPS, "          STORAGE_TOKEN: $(STORAGE_TOKEN)\n", ""),
         "misspelt secret": ("inspection", PULL, STEPS, "$(STORAGE_TOKEN)", "$(STORAGETOKEN)"),
@@ -120,6 +138,8 @@ FAULTS = {
     },
     "bitbucket": {
         "update without a pull request": ("table", UPDATE, BUCKET, PROPOSE, MERGE),
+        "retrains from nothing": ("table", LEARN, BUCKET, f"            - {VERB}reproduce\n            - {VERB}retrain", f"            - {VERB}retrain"),
+        "monitor without a token for the cloud": ("inspection", WATCH, BUCKET, "name: monitor\n          oidc: true\n", "name: monitor\n"),
         "misspelt key": ("parser", PULL, BUCKET, "max-time:", "max_time:"),
         "cache that is none": ("parser", PULL, BUCKET, "caches: [uv, outputs]", "caches: [uv, output]"),
         "caches in the singular": ("parser", PULL, BUCKET, "        caches: [uv]\n", "        cache: [uv]\n"),

@@ -15,6 +15,8 @@ TOOLS = Path(sys.executable).parent
 PYTHON = ("uv", "run", "--frozen", "--quiet", "python")
 DVC = (*PYTHON[:-1], "dvc")
 
+pytest_plugins = ("releases",)
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Bake = Callable[..., Path]
 
@@ -145,6 +147,16 @@ def needs() -> Callable[[str], str]:
         pytest.skip(f"{name} is not installed")
 
     return needs
+
+
+@pytest.fixture(scope="session")
+def bare_tools(scratch):
+    """A PATH with git and the shell, and nothing else that the project uses."""
+    folder = scratch / "bare tools"
+    folder.mkdir()
+    for name in ("git", "sh", "cat"):
+        (folder / name).symlink_to(shutil.which(name))
+    return folder
 
 
 def copy(project, target):

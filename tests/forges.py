@@ -63,6 +63,9 @@ class GitHub(Forge):
     def text(self, comment: dict[str, Any]) -> str:
         return comment["body"]
 
+    def proposal(self, pull: dict[str, Any]) -> tuple[str, str, str, bool]:
+        return pull["title"], pull["head"], pull["body"], pull["draft"]
+
     def answer(self, asked: Request) -> Any:
         repository, _, path = asked.path.partition("repos/team/ranker")
         assert repository == "", asked
@@ -104,6 +107,10 @@ class GitLab(Forge):
 
     def text(self, comment: dict[str, Any]) -> str:
         return comment["body"]
+
+    def proposal(self, pull: dict[str, Any]) -> tuple[str, str, str, bool]:
+        title = pull["title"].removeprefix("Draft: ")
+        return title, pull["source_branch"], pull["description"], title != pull["title"]
 
     def answer(self, asked: Request) -> Any:
         if asked.path == "user":
@@ -150,6 +157,10 @@ class Azure(Forge):
     def text(self, comment: dict[str, Any]) -> str:
         return comment["comments"][0]["content"]
 
+    def proposal(self, pull: dict[str, Any]) -> tuple[str, str, str, bool]:
+        branch = pull["sourceRefName"].removeprefix("refs/heads/")
+        return pull["title"], branch, pull["description"], pull["isDraft"]
+
     def answer(self, asked: Request) -> Any:
         if asked.path == "_apis/connectionData":
             return {"authenticatedUser": {"id": "build-service"}}
@@ -185,6 +196,8 @@ class Azure(Forge):
                 wanted = asked.query["searchCriteria.sourceRefName"]
                 return {"value": [p for p in self.pulls if p["sourceRefName"] == wanted]}
             case "POST", ["pullrequests"]:
+                if len(asked.body["description"]) > 4000:
+                    raise LookupError("a description has at most 4000 characters")
                 return add(self.pulls, asked.body | {"pullRequestId": len(self.pulls) + 1})
             case "PATCH", ["pullrequests", number]:
                 return change(self.pulls, "pullRequestId", number, asked.body)
@@ -204,6 +217,10 @@ class Bitbucket(Forge):
 
     def text(self, comment: dict[str, Any]) -> str:
         return comment["content"]["raw"]
+
+    def proposal(self, pull: dict[str, Any]) -> tuple[str, str, str, bool]:
+        branch = pull["source"]["branch"]["name"]
+        return pull["title"], branch, pull["description"], pull["draft"]
 
     def answer(self, asked: Request) -> Any:
         repository, _, path = asked.path.partition("repositories/team/ranker/")

@@ -156,6 +156,8 @@ def serve_s3(folder: Path) -> Iterator[tuple[Wire, dict[str, str], dict[str, str
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        # it sends the checksum of the whole object with any range of it
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     }
     wrong = good | {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
     with process(*command, port=port, log=folder / "log", RCLONE_CONFIG=os.devnull) as wire:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,26 @@ JOBS = {
     "sweep": ["login", "review-app sweep"],
     "deploy": ["login", "deploy"],
     "rollback": ["login", "rollback"],
+    "monitor": ["monitor"],
+    "retrain": ["reproduce", "retrain"],
     "template update": ["template-update --pull-request"],
 }
+PROPOSALS = ("retrain", "template update")
+STORED = {"check", "reproduce", "monitor", "template-update --pull-request"}  # read the storage
 EVERY = {"check": [], "reproduce": [], "report": ["reproduce"], "image": ["check", "reproduce"]}
 CHANGE = EVERY | {"notebooks": ["reproduce"]}
 REVIEWED, TAGGED = {"REVIEW_APPS": "true"}, {"TAG_ENVIRONMENT": "staging"}
+SCHEDULED = REVIEWED | {"MONITOR": "true", "RETRAIN": "true"}
 BUTTON = {"VERB": "deploy", "ENVIRONMENT": "production", "VERSION": "v1"}
 BACK = {"VERB": "rollback", "ENVIRONMENT": "production", "VERSION": ""}
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DEPLOY_KUBECONFIG")
 SECRETS += ("REGISTRY_PASSWORD", "SSH_PRIVATE_KEY", "STORAGE_PASSWORD", "STORAGE_TOKEN")
 KEYS = {name: f"the {name}" for name in SECRETS}
+STORAGE = {
+    name: f"the {name}"
+    for name in SECRETS
+    if name not in ("DEPLOY_KUBECONFIG", "REGISTRY_PASSWORD")
+}
 
 # what happens, and which jobs it starts after which others
 WHEN = {
@@ -65,10 +76,23 @@ WHEN = {
     "button to go back": (Event("button", inputs=BACK), {"rollback": []}),
     "schedule": (Event("schedule", variables=REVIEWED), {"sweep": []}),
     "schedule without review apps": (Event("schedule", variables=TAGGED), {}),
+    "schedule of the monitor": (
+        Event("schedule", schedule="monitor", variables=SCHEDULED, secrets=STORAGE),
+        {"monitor": []},
+    ),
+    "schedule to retrain": (
+        Event("schedule", schedule="retrain", variables=SCHEDULED, secrets=STORAGE),
+        {"retrain": []},
+    ),
     "schedule of the template": (
-        Event("schedule", schedule="template-update", variables={"TEMPLATE_UPDATE": "true"}),
+        Event("schedule", schedule="template-update", secrets=STORAGE),
         {"template update": []},
     ),
+    "schedule of the monitor, which is off": (Event("schedule", schedule="monitor"), {}),
+    "schedule to retrain, which is off": (Event("schedule", schedule="retrain"), {}),
+    "button of the monitor": (Event("button", button="monitor"), {"monitor": []}),
+    "button to retrain": (Event("button", button="retrain"), {"retrain": []}),
+    "button of the template": (Event("button", button="template-update"), {"template update": []}),
 }
 QUIET = "pull request, nothing of notebooks"
 # where a provider differs, and why
@@ -78,6 +102,11 @@ OTHERWISE = {
     ("bitbucket", "pull request of a fork"): {},  # runs in the fork
     ("bitbucket", QUIET): EVERY,  # decided before the job starts
     ("gitlab", QUIET): EVERY,
+    # whoever wants none makes no such schedule
+    ("bitbucket", "schedule of the monitor, which is off"): {"monitor": []},
+    ("bitbucket", "schedule to retrain, which is off"): {"retrain": []},
+    ("gitlab", "schedule of the monitor, which is off"): {"monitor": []},
+    ("gitlab", "schedule to retrain, which is off"): {"retrain": []},
 }
 
 
@@ -135,7 +164,7 @@ def plan(node, git):  # noqa: F811
         event.base = git(folder, "rev-parse", "origin/main")
         if event.kind == "button" and provider in ("github", "azure"):
             given = {name.lower(): value for name, value in event.inputs.items()}
-            event = Event("button", inputs=given, sha=event.sha, base=event.base)
+            event = replace(event, inputs=given)
         module = {"azure": azure, "bitbucket": bitbucket, "github": github, "gitlab": gitlab}
         more = (node,) if provider in ("github", "gitlab") else ()
         return module[provider].plan(folder, event, *more)
@@ -198,17 +227,21 @@ def inspect(provider, moment, jobs) -> None:
             assert re.search(r"dvc-?[0-9a-f]{64}|dvc.yaml|REF_SLUG", key), f"{name}: key {key}"
             fallback = paths[".dvc/cache"].fallback
             assert fallback or provider == "bitbucket", f"{name}: no cache of before is tried"
-        if name in ("report", "notebooks"):
-            assert [path.rstrip("/*") for path in job.artifacts] == ["reports/delivery"]
-        if {"check", "reproduce"} & set(JOBS[name]) and provider != "azure":
+        pages = {"monitor": "reports/monitor.html"}
+        if name in ("report", "notebooks", "monitor"):
+            page = pages.get(name, "reports/delivery")
+            assert [path.rstrip("/*") for path in job.artifacts] == [page]
+        if STORED & set(JOBS[name]) and provider != "azure":
             assert job.permissions.get("id-token") == "write", f"{name} cannot log in to the cloud"
-        if name.startswith(("deploy", "rollback", "review")) and provider in ("github", "gitlab"):
+        alone = ("deploy", "rollback", "review", "monitor", *PROPOSALS)
+        if name.startswith(alone) and provider in ("github", "gitlab"):
             assert job.exclusive, f"{name} may run twice at once"
         secrets = {value for value in told.values() if value in KEYS.values()}
         if event.fork:
             assert not secrets, f"{name} of a fork sees {secrets}"
         elif event.secrets and event.kind != "button":
-            assert secrets >= set(KEYS.values()), f"{name} lacks {set(KEYS.values()) - secrets}"
+            lacking = set(event.secrets.values()) - secrets
+            assert not lacking, f"{name} lacks {lacking}"
         if provider == "github":
             inspect_permissions(name, job)
 
@@ -216,16 +249,20 @@ def inspect(provider, moment, jobs) -> None:
 def inspect_permissions(name, job) -> None:
     """Assert that a job of GitHub may do what its verbs do, and nothing else."""
     wanted = {"contents": "read"}
-    if {"check", "reproduce"} & set(JOBS[name]):
+    if STORED & set(JOBS[name]):
         wanted["id-token"] = "write"
     wanted |= {"image": {"packages": "write"}, "report": {"pull-requests": "write"}}.get(name, {})
     if name in ("deploy", "rollback", "review app"):
         wanted["packages"] = "read"
+    if name == "monitor":
+        wanted["issues"] = "write"
+    if name in PROPOSALS:
+        wanted |= dict.fromkeys(("contents", "id-token", "pull-requests"), "write")
     if name == "template update":
-        wanted = dict.fromkeys(("contents", "id-token", "issues", "pull-requests"), "write")
+        wanted["issues"] = "write"
     assert job.permissions == wanted, name
     tokens = [step.env.get("GITHUB_TOKEN") for step in job.steps]
-    assert any(tokens) == (name in ("report", "template update")), f"{name}: token"
+    assert any(tokens) == (name in ("report", "monitor", *PROPOSALS)), f"{name}: token"
 
 
 @pytest.mark.parametrize("moment", WHEN)
@@ -235,6 +272,15 @@ def test_the_same_verbs_in_the_same_order_everywhere(changed, plan, provider, mo
     jobs = plan(provider, changed(provider, notebooks=event.notebooks), event)
     compare(provider, moment, jobs)
     inspect(provider, moment, jobs)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_address_of_a_cluster_reaches_the_jobs_that_reproduce(changed, plan, provider):
+    address = {"ENGINE_ADDRESS": "tcp://dask.example.com:8786"}
+    for job in plan(provider, changed(provider), Event("pull_request", variables=address)):
+        if "reproduce" in JOBS[name_of(job)]:
+            given = [job.env, *(step.env for step in job.steps)]
+            assert address.items() <= {k: v for env in given for k, v in env.items()}.items()
 
 
 def lint(provider, folder) -> None:
@@ -282,7 +328,8 @@ def call(folder, program, *words) -> None:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_linters_are_content(changed, plan, provider):
     folder = changed(provider)
-    for moment in ("pull request with review apps", "tag", "button", "schedule of the template"):
+    moments = ["pull request with review apps", "tag", "button"]
+    for moment in [*moments, *(name for name in WHEN if name.startswith("schedule "))]:
         check_scripts(plan(provider, folder, WHEN[moment][0]))
     lint(provider, folder)
 

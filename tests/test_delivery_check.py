@@ -245,6 +245,14 @@ def test_a_broken_notebook_is_named(toy):
     assert line.startswith("notebooks/look.ipynb cannot be read as a notebook: ")
 
 
+def test_a_conflict_in_a_cell_of_a_notebook_is_named(toy):
+    source = [f"{line}\n" for line in CONFLICT.splitlines()]
+    write_notebook(toy.folder / "notebooks/look.ipynb", EMPTY | {"source": source})
+    toy.save()
+    (line,) = toy.check()
+    assert line.startswith("notebooks/look.ipynb holds a conflict: ")
+
+
 def test_the_rest_of_a_patch_is_named(toy):
     (toy.folder / "params.yaml.rej").write_text("@@ -1 +1 @@\n")
     toy.save()

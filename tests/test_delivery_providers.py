@@ -225,8 +225,6 @@ RUNS = {
     "bitbucket-pull": ("merged", BITBUCKET_PULL, PULL | {"base": "main"}),
     "bitbucket-push": ("main", {}, PUSH),
     "bitbucket-tag": ("main", {"BITBUCKET_TAG": "v1.0.0", "BITBUCKET_BRANCH": None}, TAG),
-    "bitbucket-button": ("main", {"PIPELINE_EVENT": "manual"}, {"event": "manual"}),
-    "bitbucket-schedule": ("main", {"PIPELINE_EVENT": "schedule"}, {"event": "schedule"}),
     "none-branch": ("feature", {}, {"event": "local", "head": "feature", "base": "fork_point"}),
     "none-main": ("main", {}, {"event": "local", "head": "main", "base": "fork_point"}),
     "none-first": ("first", {}, {"event": "local", "head": "first", "base": None}),

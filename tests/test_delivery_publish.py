@@ -36,16 +36,17 @@ if verb == "info":
     sys.exit()
 if verb == "build":
     given = dict(words[i + 1].split("=", 1) for i, w in enumerate(words) if w == "--build-arg")
-    store.write_text(json.dumps([words[words.index("--tag") + 1], given]))
+    stage = words[words.index("--target") + 1] if "--target" in words else "service"
+    store.write_text(json.dumps([words[words.index("--tag") + 1], given, stage]))
     print("built")
     sys.exit(given["MODEL_HASH"] == "broken")
 if verb == "push":
-    name, given = json.loads(store.read_text())
+    name, given, stage = json.loads(store.read_text())
     if words != [name]:
         sys.exit("no such image")
     address, _, rest = name.partition("/")
     repository, _, tag = rest.partition(":")
-    labels = {{"org.opencontainers.image.revision": given["GIT_REVISION"]}}
+    labels = {{"org.opencontainers.image.revision": given["GIT_REVISION"], "stage": stage}}
     registry.push(address, repository, tag, labels)
     sys.exit()
 sys.exit("unknown command: " + verb)
@@ -83,8 +84,8 @@ def publish(project, run, git, tmp_path, address, lock):
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--no-verify", "--message", "Reproduce")
 
-    def publish(check=0, **more):
-        command = (sys.executable, "-m", "delivery", "image", "--push")
+    def publish(*words, check=0, **more):
+        command = (sys.executable, "-m", "delivery", "image", "--push", *words)
         path = f"{programs}:/usr/local/bin:/usr/bin:/bin"
         variables = {"PATH": path, "IMAGE_REGISTRY": address} | more
         store.unlink(missing_ok=True)
@@ -109,6 +110,24 @@ def test_a_commit_is_built_once_and_its_tags_follow(publish, project, git, addre
     assert found.digest("v1.0.0") == found.digest("ranker-v1.0.0") == digest
 
 
+def test_the_dashboard_is_published_beside_the_service_under_the_same_tags(
+    publish, project, git, address
+):
+    git(project, "tag", "v1.0.0")
+    service, _ = publish()
+    digest, built = publish("--part=dashboard")
+    found = Registry(f"{address}/promotion_ranker-dashboard")
+    commit = git(project, "rev-parse", "HEAD")
+    assert built
+    assert digest != service
+    assert digest == found.digest(commit[:12]) == found.digest("v1.0.0")
+    assert found.labels(digest)["stage"] == "dashboard"
+    assert Registry(f"{address}/promotion_ranker").digest("v1.0.0") == service
+    (listed,) = found.attached(digest, KIND)
+    assert b"streamlit" in fetch(address, "promotion_ranker-dashboard", listed)
+    assert publish("--part=dashboard") == (digest, False)
+
+
 def test_a_version_never_changes(publish, project, git, address):
     publish()
     git(project, "tag", "v1.0.0")
@@ -124,16 +143,24 @@ def test_the_libraries_of_the_image_are_listed_beside_it(publish, address, needs
     (artifact,) = Registry(f"{address}/promotion_ranker").attached(digest, KIND)
     skopeo = [needs("skopeo"), "inspect", "--raw", "--tls-verify=false"]
     place = f"docker://{address}/promotion_ranker@{artifact}"
-    shown = subprocess.run([*skopeo, place], capture_output=True, check=True)
-    (layer,) = json.loads(shown.stdout)["layers"]
-    url = f"http://{address}/v2/promotion_ranker/blobs/{layer['digest']}"
-    with urllib.request.urlopen(url) as answer:
-        content = json.load(answer)
+    subprocess.run([*skopeo, place], capture_output=True, check=True)
+    content = json.loads(fetch(address, "promotion_ranker", artifact))
     assert content["bomFormat"] == "CycloneDX"
     names = {component["name"] for component in content["components"]}
     assert {"onnxruntime", "uvicorn", "numpy"} <= names
     assert not {"dvc", "xgboost-cpu", "pytest"} & names
     assert all(component["purl"].startswith("pkg:") for component in content["components"])
+
+
+def fetch(address, name, artifact):
+    """The content of an attached artifact."""
+    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    place = f"http://{address}/v2/{name}"
+    request = urllib.request.Request(f"{place}/manifests/{artifact}", headers=kind)  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        (layer,) = json.load(answer)["layers"]
+    with urllib.request.urlopen(f"{place}/blobs/{layer['digest']}") as answer:  # noqa: S310
+        return answer.read()
 
 
 def test_what_is_not_committed_is_not_pushed(publish, project):

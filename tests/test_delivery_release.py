@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 import registry
 import yaml
-from conftest import TOOLS
+from conftest import ROOT, TOOLS
 
 STUBS = Path(__file__).with_name("stubs")
 CLIENTS = {"compose": "docker", "kubernetes": "kubectl"}
 TARGETS = sorted(CLIENTS)
+OPERATOR = "dask-kubernetes==2026.3.0"
 
 
 @dataclass
@@ -475,3 +476,60 @@ def test_the_overlays_are_those_that_a_cluster_takes(bake, run, needs, overlay):
     assert container["resources"]["limits"]["memory"]
     replicas = found["HorizontalPodAutoscaler"]["spec"]["minReplicas"]
     assert replicas == (2 if overlay == "production" else 1)
+
+
+def strict(schema):
+    """The schema, refusing keys that it does not name: a cluster would drop them silently."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "properties" in schema else {}
+    return closed | {key: strict(value) for key, value in schema.items()}
+
+
+@pytest.fixture(scope="session")
+def operator():
+    """What Dask's operator takes, a schema for each kind: its own package holds them."""
+    home = ROOT / "build" / OPERATOR
+    if not home.exists():
+        command = (TOOLS / "uv", "pip", "install", "--quiet", "--no-deps", "--target", home)
+        subprocess.run([*command, OPERATOR], check=True)
+    (folder,) = home.glob("dask_kubernetes/operator/deployment/helm/*/crds")
+    found = [yaml.safe_load(path.read_text())["spec"] for path in folder.iterdir()]
+    return {
+        (f"{row['group']}/{version['name']}", row["names"]["kind"]): strict(
+            version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        )
+        for row in found
+        for version in row["versions"]
+    }
+
+
+def test_the_cluster_of_workers_is_one_that_dask_s_operator_takes(bake, run, needs, operator):
+    import jsonschema
+    import kubernetes_validate
+
+    project = bake(deploy="kubernetes")
+    folder = project / "deploy/kubernetes/cluster"
+    text = run(needs("kubectl"), "kustomize", folder, cwd=folder).stdout
+    found = {document["kind"]: document for document in yaml.safe_load_all(text)}
+    for document in found.values():
+        kind = (document["apiVersion"], document["kind"])
+        jsonschema.validate(document["spec"], operator[kind])
+    cluster, autoscaler = found["DaskCluster"], found["DaskAutoscaler"]["spec"]
+    scheduler, worker = (cluster["spec"][role] for role in ("scheduler", "worker"))
+    for kind, spec in (
+        ("Pod", scheduler["spec"]),
+        ("Pod", worker["spec"]),
+        ("Service", scheduler["service"]),
+    ):
+        document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec}
+        kubernetes_validate.validate(document, "1.32", strict=True)
+    engine = yaml.safe_load((project / "params.yaml").read_text())["engine"]
+    assert autoscaler["cluster"] == cluster["metadata"]["name"]
+    assert autoscaler["minimum"] == worker["replicas"] == engine["workers"]
+    (container,) = worker["spec"]["containers"]
+    assert container["image"] == "registry.example.com/worker:latest"
+    assert container["resources"]["requests"]["cpu"] == str(engine["threads"])
+    assert "\nFROM tools AS worker\n" in (project / "Dockerfile").read_text()

@@ -61,7 +61,7 @@ def verb(living, project, forge, user, git, tmp_path):
     def verb(name, **changes):
         (tmp_path / "event.json").write_text("{}")
         variables = {
-            "PATH": f"{living / '.venv/bin'}:/usr/bin:/bin",
+            "PATH": "/usr/bin:/bin",  # no environment is activated
             "PYTHONPATH": project / "src",
             "no_proxy": "*",
             "GITHUB_ACTIONS": "true",
@@ -203,8 +203,10 @@ def test_an_alarm_opens_one_issue_and_a_good_verdict_closes_it(project, living, 
     assert [issue["state"] for issue in forge.issues] == ["closed"]
 
 
-def test_a_monitor_that_cannot_look_says_so_and_closes_nothing(project, verb, forge):
-    done = verb("monitor", LOGS="nowhere/*.jsonl")
+def test_a_monitor_that_cannot_look_says_so_and_closes_nothing(project, verb, forge, tmp_path):
+    host = "storage.example ssh-ed25519 AAAA\n"
+    done = verb("monitor", LOGS="nowhere/*.jsonl", SSH_KNOWN_HOSTS=host, HOME=tmp_path)
+    assert (tmp_path / ".ssh/known_hosts").read_text() == host, "the log may lie in the storage"
     assert done.returncode == 2
     assert "nothing is told" in done.stderr
     assert forge.calls == []

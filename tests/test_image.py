@@ -285,8 +285,7 @@ def test_the_dashboard_is_an_image_of_its_own(start_dashboard, within):
 def start_dashboard(living, engine, variables):
     """Build the dashboard's image and start it; both are removed at the end."""
     name, started = "localhost/cd4ml-test:dashboard", []
-    flags = f"{variables['BUILD_FLAGS']} --target dashboard"
-    run("make", "image", cwd=living, env=variables | {"IMAGE": name, "BUILD_FLAGS": flags})
+    run("make", "image", "PART=dashboard", cwd=living, env=variables | {"IMAGE": name})
 
     def start(*options):
         extra = ["--no-healthcheck"] if engine == "podman" else []

@@ -1,5 +1,6 @@
 """Prometheus, its alerts and the dashboard of Grafana: real rules, a real scrape, real queries."""
 
+import datetime
 import json
 import re
 import shutil
@@ -56,6 +57,38 @@ def test_the_compose_file_keeps_its_schema_and_names_files_that_are_there(folder
         for volume in service.get("volumes", []):
             if volume.startswith("."):
                 assert (folder / volume.split(":")[0]).is_file(), volume
+
+
+def sections(text):
+    """The sections of a configuration of Fluent Bit: kind and settings."""
+    found = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        if head := re.fullmatch(r"\[([A-Z]+)\]", line):
+            found.append((head[1], {}))
+        elif not line.startswith("#"):
+            name, value = line.split(None, 1)
+            found[-1][1][name] = value
+    return found
+
+
+def test_the_prediction_log_and_nothing_else_goes_its_way(folder):
+    """Fluent Bit is no package of Debian's: its file is read, and its parsers are told here."""
+    kinds = sections((folder / "fluent-bit.conf").read_text())
+    (source,) = (settings for kind, settings in kinds if kind == "INPUT")
+    (output,) = (settings for kind, settings in kinds if kind == "OUTPUT")
+    filters = [settings for kind, settings in kinds if kind == "FILTER"]
+    assert {settings["match"] for settings in [*filters, output]} == {source["tag"]}
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    assert output["host"] in services
+    assert f"{source['path'].split('/*')[0]}:" in "".join(services["fluent-bit"]["volumes"])
+    parsed, kept = filters
+    assert parsed["key_name"] == "log"
+    iso = datetime.datetime.now(datetime.UTC).isoformat()  # as the service writes it
+    assert re.match({"docker": r"\d{4}-\d\d-\d\dT", "json": r"\d\d/\w+/"}[parsed["parser"]], iso)
+    field, pattern = kept["regex"].split(None, 1)
+    assert field == "route"
+    assert re.search(pattern, "/rank")
+    assert not re.search(pattern, "")
 
 
 def free_port():

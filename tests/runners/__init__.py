@@ -20,7 +20,7 @@ class Event:
         fork: the pull request comes from another repository.
         variables: what the project has set; secrets: likewise, and no fork sees them.
         inputs: what a person chose at the button.
-        schedule: which of the schedules it is.
+        schedule, button: which of them it is.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Event:
     secrets: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     schedule: str = "sweep"
+    button: str = "deploy"
     sha: str = ""
     base: str = ""
     notebooks: bool = True

@@ -32,7 +32,8 @@ def plan(folder: Path, event: Event) -> list[Job]:
         return []
     given = {row["name"]: row["default"] for row in file["parameters"]}
     for row in file["parameters"]:
-        value = event.inputs.get(row["name"], row["default"])
+        chosen = {"verb": event.button} | event.inputs if event.kind == "button" else {}
+        value = chosen.get(row["name"], row["default"])
         if value not in row.get("values", [value]):
             raise Refused(f"{value} is no {row['name']}")
         given[row["name"]] = value
@@ -42,7 +43,7 @@ def plan(folder: Path, event: Event) -> list[Job]:
         _only(STAGE, stage, stage["stage"])
         if stage.get("dependsOn", [] if stage is file["stages"][0] else None) != []:
             raise Refused(f"{stage['stage']}: stages that wait are not known here")
-        if _holds(stage.get("condition", "succeeded()"), variables):
+        if _holds(_fill(stage.get("condition", "succeeded()"), given), variables):
             jobs += _jobs(stage["jobs"], file, folder, given, variables, event)
     return jobs
 
@@ -97,7 +98,9 @@ def _jobs(rows, file, folder, given, variables, event) -> list[Job]:
         known = {other.get("job") for other in rows}
         if unknown := set(needs) - known:
             raise Refused(f"{name} waits for {unknown}, which is no job")
-        if left & set(needs) or not _holds(row.get("condition", "succeeded()"), variables):
+        if left & set(needs) or not _holds(
+            _fill(row.get("condition", "succeeded()"), given), variables
+        ):
             left.add(name)
             continue
         own = variables | _fill(row.get("variables", {}), given)

@@ -37,7 +37,7 @@ def plan(folder: Path, event: Event) -> list[Job]:
 
 def _pipeline(pipelines: dict, event: Event) -> list[dict]:
     if event.kind in ("button", "schedule"):
-        return pipelines["custom"]["deploy" if event.kind == "button" else event.schedule]
+        return pipelines["custom"][event.button if event.kind == "button" else event.schedule]
     name = {"pull_request": "change", "tag": event.tag}.get(event.kind, "main")
     kind = {"pull_request": "pull-requests", "tag": "tags"}.get(event.kind, "branches")
     globs = pipelines.get(kind, {})
@@ -101,7 +101,7 @@ def _job(step: dict, file: dict, env: dict, before: list[str]) -> Job:
         if name not in file["definitions"]["caches"]:
             raise Refused(f"{step['name']}: there is no cache {name}")
         known = file["definitions"]["caches"][name]
-        job.caches.append(Cache(known["path"], name + " ".join(known["key"]["files"])))
+        job.caches.append(Cache(known["path"], " ".join([name, *known["key"]["files"]])))
     job.artifacts = step.get("artifacts", [])
     job.steps = [Step("\n".join(step["script"]))]
     return job

@@ -1,5 +1,5 @@
 // What GitHub would run for an event: its own parser reads the workflows, its own evaluator decides.
-// stdin: {folder, event, github, vars, secrets, inputs}; stdout: {jobs}, or {errors}. What this file
+// stdin: {folder, event, github, vars, secrets, inputs, workflow (of the button)}; stdout: {jobs}, or {errors}. What this file
 // does not know (a key, an action, a shell) is an error, never a skip.
 import { createHash } from "node:crypto";
 import fs from "node:fs";
@@ -95,7 +95,7 @@ function starts(on, place) {
   }
   if (asked.event === "schedule") return filter.some((row) => row.cron === asked.github.event.schedule);
   if (asked.event === "workflow_dispatch") {
-    if (Object.keys(asked.inputs).length && !filter.inputs) return false; // the button of another workflow
+    if (place !== asked.workflow) return false;
     for (const [name, value] of Object.entries(asked.inputs)) {
       const input = filter.inputs?.[name];
       if (!input) errors.push(`${place}: there is no input ${name}`);

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from . import Cache, Event, Job, Refused, Step
 
-CRONS = {"sweep": "17 3 * * *", "template-update": "17 4 * * 1"}
+CRONS = {"sweep": "17 3 * * *", "monitor": "47 4 * * *", "retrain": "17 5 * * 1"}
+CRONS["template-update"] = "17 4 * * 1"
 NAMES = {"tag": "push", "button": "workflow_dispatch", "closed": "pull_request"}
 
 
@@ -49,7 +50,8 @@ def plan(folder: Path, event: Event, node: Path) -> list[Job]:
         "github": github,
         "vars": event.variables,
         "secrets": {} if event.fork else event.secrets,
-        "inputs": event.inputs,
+        "inputs": event.inputs if event.button == "deploy" else {"job": event.button},
+        "workflow": "deploy.yml" if event.button == "deploy" else "schedule.yml",
     }
     command = [node / "bin/node", node / "github.mjs"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True)

@@ -23,6 +23,8 @@ def variables(event: Event) -> dict[str, str]:
         "CI_PIPELINE_URL": "https://forge.example/team/ranker/-/pipelines/1",
         "GITLAB_CI": "true",
     }
+    if event.kind in ("button", "schedule"):  # a schedule has it among its variables
+        known["VERB"] = event.button if event.kind == "button" else event.schedule
     if event.tag:
         known["CI_COMMIT_TAG"] = event.tag
     if event.kind in ("pull_request", "closed"):

@@ -17,7 +17,7 @@ from nbstripout import strip_output
 from .git import git
 from .repository import is_shared, open_quietly, sentence
 
-CONFLICT = r"^(<{7}|>{7}|\|{7}) "
+CONFLICT = r'^( *")?(<{7}|>{7}|\|{7}) '  # with a quote: in a cell of a notebook
 
 
 def check(arguments: list[str]) -> int:

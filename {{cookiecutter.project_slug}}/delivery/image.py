@@ -1,4 +1,4 @@
-"""Build the service's image with the engine that is here, by `make image`.
+"""Build the service's image, or the dashboard's, with the engine that is here, by `make image`.
 
 The environment may give PYTHON_IMAGE (the base), IMAGE (its name), BUILD_FLAGS (for the engine) and
 SSL_CERT_FILE (certificates of a network that needs its own; they do not stay in the image).
@@ -20,11 +20,14 @@ from .git import git
 HINT = "`make reproduce` or `dvc pull`, then commit dvc.lock"
 
 
-def build(name: str = "") -> int:
-    """Build the service's image under a name with docker, podman or buildah; 0 or 1."""
+def build(name: str = "", part: str = "") -> int:
+    """Build an image under a name with docker, podman or buildah; 0 or 1.
+
+    A part is a stage of the Dockerfile; without one it is the service.
+    """
     facts = read_facts()
-    given = os.environ.get("IMAGE") or f"{project()}:{tag_of(facts['GIT_REVISION'])}"
-    words = command(find_engine(), facts, name or given)
+    given = os.environ.get("IMAGE") or f"{called(part)}:{tag_of(facts['GIT_REVISION'])}"
+    words = command(find_engine(), facts, name or given, part)
     variables = os.environ | {"DOCKER_BUILDKIT": "1"}
     return 1 if subprocess.run(words, env=variables, stdout=sys.stderr).returncode else 0
 
@@ -34,7 +37,12 @@ def project() -> str:
     return tomllib.loads(Path("pyproject.toml").read_text())["project"]["name"]
 
 
-def repository() -> str:
+def called(part: str) -> str:
+    """The name of the image of a part."""
+    return "-".join(filter(None, [project(), part]))
+
+
+def repository(part: str = "") -> str:
     """The name of the image in the registry, without a tag.
 
     Raises:
@@ -43,7 +51,7 @@ def repository() -> str:
     registry = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
     if not registry:
         raise DeliveryError("IMAGE_REGISTRY names no registry: set it, as in ghcr.io/team", 2)
-    return f"{registry}/{project()}".lower()
+    return f"{registry}/{called(part)}".lower()
 
 
 def tag_of(commit: str) -> str:
@@ -104,12 +112,13 @@ def committed_at() -> str:
         return "unknown"
 
 
-def command(engine: str, facts: dict[str, str], image: str) -> list[str]:
+def command(engine: str, facts: dict[str, str], image: str, part: str) -> list[str]:
     """The engine's command line; every engine reads the same Dockerfile."""
     given = dict(facts)
     if base := os.environ.get("PYTHON_IMAGE"):
         given["PYTHON_IMAGE"] = base
     words = [engine, "build", "--tag", image]
+    words += ["--target", part] if part else []
     if engine != "docker":  # their own format has no HEALTHCHECK
         words += ["--format", "docker", "--layers"]
     if certificates := os.environ.get("SSL_CERT_FILE"):

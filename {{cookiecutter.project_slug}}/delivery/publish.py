@@ -14,6 +14,7 @@ from .git import git
 from .image import build, find_engine, repository, revision, tag_of
 from .registry import Registry
 
+DASHBOARD = "dashboard"  # a stage of the Dockerfile and a group of libraries
 SBOM = "application/vnd.cyclonedx+json"
 
 
@@ -21,12 +22,14 @@ def image(arguments: list[str]) -> int:
     """Build the service's image; with --push, the registry gets it under its commit and tags."""
     parser = argparse.ArgumentParser("image", description=image.__doc__)
     parser.add_argument("--push", action="store_true", help="to IMAGE_REGISTRY; prints the digest")
-    if not parser.parse_args(arguments).push or is_mute():
-        return build()
+    parser.add_argument("--part", default="", choices=[DASHBOARD], help="instead of the service")
+    options = parser.parse_args(arguments)
+    if not options.push or is_mute():
+        return build(part=options.part)
     commit = revision()
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise DeliveryError("only a commit is pushed: commit what changed, then try again", 2)
-    print(push(commit, Registry(repository())))
+    print(push(commit, Registry(repository(options.part)), options.part))
     return 0
 
 
@@ -40,15 +43,15 @@ def is_mute() -> bool:
     return True
 
 
-def push(commit: str, registry: Registry) -> str:
+def push(commit: str, registry: Registry, part: str) -> str:
     """Build and push the image of the checked out commit, or find it; its digest.
 
     Raises:
         DeliveryError: it cannot be built or pushed, or a tag of this commit is another image's.
     """
-    name = f"{repository()}:{tag_of(commit)}"
+    name = f"{repository(part)}:{tag_of(commit)}"
     if not (digest := registry.digest(tag_of(commit))):
-        if build(name):
+        if build(name, part):
             raise DeliveryError(f"{name} was not built; the lines above say why")
         flags = shlex.split(os.environ.get("PUSH_FLAGS", ""))
         if subprocess.run([find_engine(), "push", *flags, name], stdout=sys.stderr).returncode:
@@ -56,19 +59,21 @@ def push(commit: str, registry: Registry) -> str:
         if not (digest := registry.digest(tag_of(commit))):
             raise DeliveryError(f"{registry.host} lost {name}: try again")
     if not registry.attached(digest, SBOM):
-        registry.attach(digest, SBOM, list_contents())
+        registry.attach(digest, SBOM, list_contents(part or "serve"))
     for version in git("tag", "--points-at", commit).split():
         tag = re.sub(r"[^\w.-]", "-", version)
         if registry.digest(tag) not in (None, digest):
-            raise DeliveryError(f"{repository()}:{tag} is another image: a version never changes")
+            raise DeliveryError(
+                f"{repository(part)}:{tag} is another image: a version never changes"
+            )
         registry.tag(digest, tag)
     return digest
 
 
-def list_contents() -> bytes:
-    """The libraries of the image by uv.lock, as CycloneDX."""
+def list_contents(group: str) -> bytes:
+    """The libraries of an image by uv.lock, as CycloneDX."""
     uv = shutil.which("uv") or Path(sys.executable).with_name("uv")
-    command = [uv, "export", "--quiet", "--frozen", "--no-default-groups", "--group", "serve"]
+    command = [uv, "export", "--quiet", "--frozen", "--no-default-groups", "--group", group]
     done = subprocess.run([*command, "--format", "cyclonedx1.5"], capture_output=True)
     if done.returncode:
         reason = " ".join(done.stderr.decode().split())

@@ -6,22 +6,19 @@ outputs that no stage has to read in the storage.
 """
 
 import logging
-import os
-import sys
-from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.logger import set_loggers_level
 
 from . import DeliveryError
+from .package import activate
 from .repository import is_shared, open_quietly, open_repository, sentence
 from .storage import opened
 
 
 def reproduce(arguments: list[str]) -> int:
     """Fetch or make the outputs of this commit, and store what is new."""
-    # the stages run this environment's Python, activated or not
-    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    activate()
     with open_quietly() as repo:
         shared = is_shared(repo)
         # a stage with `persist: true` is in no run cache, but its output may be in the cache

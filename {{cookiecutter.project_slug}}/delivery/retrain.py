@@ -13,7 +13,8 @@ from .context import resolve
 from .forge import cut
 from .gate import Verdict
 from .git import git
-from .package import load
+from .package import activate, load
+from .storage import opened
 
 BRANCH = "retrain"
 PARAMS = Path("params.yaml")
@@ -31,6 +32,7 @@ def propose(arguments: list[str]) -> int:
     if until <= parameters.collect.until:
         print(f"nothing new: the model knows the data up to {parameters.collect.until}")
         return 0
+    activate()
     with kept():
         before = revision.outputs()
         reproduce(str(until))
@@ -106,10 +108,8 @@ def publish(until: str, verdict: Verdict, text: str, band: float | None) -> None
     if there and git("rev-parse", there + "^{tree}") == git("rev-parse", "HEAD^{tree}"):
         print(f"nothing new: the branch {BRANCH} holds this model already")
         return
-    done = subprocess.run([*DVC, "push", "--quiet"], capture_output=True, text=True)
-    if done.returncode:
-        reason = " ".join(done.stderr.split())
-        raise DeliveryError(f"the data cannot be stored, so nothing is proposed: {reason}")
+    with opened("push") as repo:
+        repo.push()
     git("push", "--quiet", "--no-verify", "--force", "origin", f"HEAD:refs/heads/{BRANCH}")
     provider, context = providers.find(), providers.context()
     title = f"{SUBJECT}{until} ({verdict.decision})"

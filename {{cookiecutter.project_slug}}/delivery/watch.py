@@ -10,6 +10,7 @@ import pandas as pd
 
 from . import DeliveryError, plots, providers
 from .forge import cut
+from .identity import log_in_to_storage
 from .package import load
 from .plots import Plot
 
@@ -29,6 +30,7 @@ def tell(arguments: list[str]) -> int:
     """Run the monitor; on a provider open, update or close the project's issue by its verdict."""
     package = load("monitor").__name__
     REPORT.unlink(missing_ok=True)
+    log_in_to_storage()  # the log may lie there
     code = subprocess.run([sys.executable, "-m", package]).returncode
     if not REPORT.exists():
         raise DeliveryError("the monitor could not look, so nothing is told of the service", 2)

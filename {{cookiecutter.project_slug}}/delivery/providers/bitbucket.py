@@ -11,23 +11,19 @@ VARIABLE = "BITBUCKET_BUILD_NUMBER"
 SECRETS = ("BITBUCKET_TOKEN",)
 LIMIT = 32_768
 MERMAID = False
-CUSTOM: dict[str, Event] = {"manual": "manual", "schedule": "schedule"}
 
 
 def read(environment: Mapping[str, str]) -> Context:
-    """Nothing tells a schedule from a button, so the custom pipelines set PIPELINE_EVENT.
-
-    A fork's pull request runs no pipeline here.
-    """
+    """A schedule or a button looks like a push; a fork's pull request runs no pipeline here."""
     number, tag = environment.get("BITBUCKET_PR_ID"), environment.get("BITBUCKET_TAG", "")
-    pushed: Event = "pull_request" if number else "tag" if tag else "push"
+    event: Event = "pull_request" if number else "tag" if tag else "push"
     target = (
         environment.get("BITBUCKET_PR_DESTINATION_BRANCH", ""),
         environment.get("BITBUCKET_PR_DESTINATION_COMMIT", ""),
     )
     page = environment["BITBUCKET_GIT_HTTP_ORIGIN"]
     return Context(
-        CUSTOM.get(environment.get("PIPELINE_EVENT", ""), pushed),
+        event,
         environment["BITBUCKET_COMMIT"],
         find_base(*target),
         environment.get("BITBUCKET_BRANCH", ""),

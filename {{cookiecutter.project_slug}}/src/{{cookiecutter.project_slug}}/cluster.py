@@ -46,7 +46,8 @@ def _versions() -> dict[str, str]:
     for path in sorted(Path(__file__).parent.glob("*.[ps][yq]*")):
         digest.update(path.name.encode() + path.read_bytes())
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"python": platform.python_version(), **versions, "code": digest.hexdigest()[:12]}
+    python = ".".join(platform.python_version_tuple()[:2])  # a patch of it changes no result
+    return {"python": python, **versions, "code": digest.hexdigest()[:12]}
 
 
 VERSIONS = _versions()  # at import, as code that is changed later is not what runs
@@ -134,6 +135,7 @@ def fit(
                 f"the cluster had fewer than engine.workers = {engine.workers} workers for "
                 f"{IDLE_SECONDS} seconds: start more, or lower it"
             ) from None
+        client.run(_compare, VERSIONS)
         rows = dask.array.from_array(inputs[order], chunks=(share, -1))
         targets = dask.array.from_array(target[order], chunks=share)
         matrix = distributed.DaskDMatrix(client, rows, targets)
@@ -204,6 +206,11 @@ def _is_staffed(client: Client) -> bool:
 
 
 def _run(expected: dict[str, str], task: Callable[[Item], Result], item: Item) -> Result:
+    _compare(expected)
+    return task(item)
+
+
+def _compare(expected: dict[str, str]) -> None:
     differ = [name for name, version in expected.items() if VERSIONS[name] != version]
     if differ:
         theirs, ours = ("; ".join(f"{n} {v[n]}" for n in differ) for v in (VERSIONS, expected))
@@ -211,4 +218,3 @@ def _run(expected: dict[str, str], task: Callable[[Item], Result], item: Item) -
             f"the worker on {platform.node()} has {theirs}, this project has {ours}: restart the "
             "workers from the same commit and uv.lock"
         )
-    return task(item)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xgboost
 
-from . import drift, examples, model, params, policy, schema, stage
+from . import drift, examples, model, params, policy, schema, stage, tracking
 from .contract import TASK
 from .drift import Distribution, Reference
 from .examples import Examples
@@ -23,6 +23,7 @@ BINS = 10
 def main() -> None:
     """Write reports/metrics.json, reports/reference.json and reports/plots/*.csv."""
     parameters = params.load()
+    server = tracking.server() if parameters.train.tracker == "mlflow" else None
     _, holdout = examples.read(parameters.engine).split(parameters.train.holdout)
     try:
         served, baseline = model.Model.open(), model.open_baseline()
@@ -46,6 +47,8 @@ def main() -> None:
         if chosen:
             choices(chosen).to_csv(folder / "choices.csv", index=False)
     print(summary(metrics))
+    if server:
+        tracking.tell(server, metrics)
 
 
 def error_terms(

@@ -1,7 +1,6 @@
 """Stage features: run features.sql over partitions of the entities, to train and to serve."""
 
 import datetime
-import tempfile
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -11,8 +10,8 @@ from typing import NamedTuple
 import duckdb
 import numpy as np
 
-from . import engine, params, schema, stage, store, tables
-from .contract import TABLES, TASK
+from . import engine, exchange, params, schema, stage, store, tables
+from .contract import REFERENCE_TABLES, TABLES, TASK
 from .params import Params
 from .stage import StageError, progress, replacing
 from .store import ONLINE
@@ -40,13 +39,13 @@ def compute(parameters: Params, raw: Path, offline: Path | None, online: Path) -
     online.parent.mkdir(parents=True, exist_ok=True)
     cutoff = parameters.collect.cutoff
     with (
-        tempfile.TemporaryDirectory(prefix=".features-", dir=online.parent) as folder,
+        exchange.scratch(parameters.engine, online.parent) as folder,
         tables.connect(parameters.engine) as connection,
     ):
         tables.attach(connection, raw)
         parts = []  # of a single one there is nothing to merge: its files would cost a tenth
         if parameters.features.partitions > 1 or parameters.engine.kind != "local":
-            parts = _compute_parts(parameters, connection, raw, Path(folder), bool(offline))
+            parts = _compute_parts(parameters, connection, raw, folder, bool(offline))
         if offline:
             files = [part.offline for part in parts]
             examples = tables.union(files) if parts else offline_query(connection)
@@ -66,8 +65,11 @@ def _compute_parts(
     folder: Path,
     with_offline: bool,
 ) -> list[Part]:
-    places = (path.absolute() for path in (raw, tables.REFERENCE, folder))
-    task = partial(compute_partition, parameters, *places, with_offline)
+    inputs = [f"{name}.parquet" for name in TABLES]
+    raw = exchange.publish(parameters.engine, raw, inputs)
+    names = [f"{name}.csv" for name in REFERENCE_TABLES]
+    reference = exchange.publish(parameters.engine, tables.REFERENCE, names)
+    task = partial(compute_partition, parameters, raw, reference, folder, with_offline)
     partitions = split(connection, parameters.features.partitions)
     entities = connection.execute(f"SELECT count(*) FROM {TASK.entities}").fetchall()[0][0]
     parts = []

@@ -22,6 +22,7 @@ class Engine(Section):
 
     kind: Literal["local", "dask"]
     address: str = Field(pattern=r"^((tcp|tls|ws|wss)://\S+)?$")
+    storage: str = Field(pattern=r"^((s3|gs)://[^\s?]+)?$")
     workers: int = Field(ge=1)
     threads: int = Field(ge=1)
     memory_limit: str = Field(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
@@ -74,6 +75,7 @@ class Train(Section):
     subsample: float = Field(gt=0, le=1)
     seed: int = Field(ge=0)
     max_parity_error: float = Field(gt=0)
+    tracker: Literal["dvclive", "mlflow"]
 
 
 Tunable = Literal["rounds", "depth", "learning_rate", "min_child_weight", "subsample"]

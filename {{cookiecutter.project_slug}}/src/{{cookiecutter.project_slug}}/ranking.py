@@ -1,6 +1,8 @@
-"""Ranking: the model, its baseline and the online features; one look-up and one call each."""
+"""Ranking: the model, its baseline and the online features."""
 
 import os
+from collections.abc import Iterator
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from .errors import StageError
 from .model import Model
 from .schema import Row
 from .serving.messages import ACTION, ACTIONS, RefusedError
-from .store import LiveStore
+from .store import MISSING, LiveStore
 
 if TYPE_CHECKING:
     from .redis_store import RedisStore
@@ -41,7 +43,7 @@ class Ranking(NamedTuple):
 
 
 class Ranker:
-    """Ranks what can be chosen; made for one thread, as it fills the same inputs every time."""
+    """Ranks what can be chosen, for one or for several at once: the same to the last bit."""
 
     def __init__(self, served: Served = "model") -> None:
         """Open all that it needs; raises StageError that says what is missing or does not fit."""
@@ -59,51 +61,34 @@ class Ranker:
         means = baseline.means.tolist() if TASK.choice else [baseline.overall]
         self.means: dict[int | None, float] = dict(zip(self._actions, means, strict=True))
         self._encoding = schema.encoding(TASK.features)
-        self._known = len(self._encoding)
-        self._inputs = np.empty((len(self._actions), len(TASK.feature_names)), np.float32)
+        self._choices = baseline.inputs if TASK.choice else np.empty((1, 0), np.float32)
         self.labels: dict[int, str] = {}
         if TASK.choice:
-            self._inputs[:, self._known :] = baseline.inputs
             coded = dict(zip(baseline.action_ids.tolist(), baseline.inputs.tolist(), strict=True))
             names = schema.encoding(TASK.choice.features)
             self.labels = {action: _words(codes, names) for action, codes in coded.items()}
 
     def rank(self, entity: int, chosen: list[int] | None) -> Ranking:
         """Rank for an entity by id; raises RefusedError for an action that the model lacks."""
-        features, known_until = self.store.current().find(entity) or (None, None)
-        return self._order(features, chosen, known_until)
+        return self.rank_together([entity], [self.find(chosen)])[0]
+
+    def rank_together(self, entities: list[int], places: list[list[int]]) -> list[Ranking]:
+        """Rank for several, each among its own places: one look-up, one call of the model."""
+        features, known_until = self.store.current().get(entities)
+        return self._order(features, known_until.tolist(), places)
 
     def rank_features(self, row: Row, chosen: list[int] | None) -> Ranking:
         """Rank by features, for callers that have them; RefusedError for one beyond float32."""
         for name, value in row:
             if isinstance(value, int | float) and abs(value) > LARGEST:
                 raise RefusedError(422, f"features.{name} is too large for the model")
-        features = np.array(schema.encode(row, self._encoding), np.float32)
-        return self._order(features, chosen, None)
+        features = np.array([schema.encode(row, self._encoding)], np.float32)
+        return self._order(features, [None], [self.find(chosen)])[0]
 
-    def _order(
-        self, features: np.ndarray | None, chosen: list[int] | None, known_until: int | None
-    ) -> Ranking:
-        actions, inputs = self._actions, self._inputs
-        if chosen is not None:
-            actions, inputs = chosen, inputs[self._find(chosen)]
-        if self._model and features is not None:
-            inputs[:, : self._known] = features
-            expected, served = self._model.predict(inputs).tolist(), "model"
-        else:
-            expected, served = [self.means[action] for action in actions], "baseline"
-        # lists, not arrays: for so few numbers every call into numpy costs more than the work
-        order = sorted(range(len(actions)), key=expected.__getitem__, reverse=True)
-        return Ranking(
-            [actions[place] for place in order],
-            [expected[place] for place in order],
-            served,
-            features is None,
-            known_until,
-            features,
-        )
-
-    def _find(self, chosen: list[int]) -> list[int]:
+    def find(self, chosen: list[int] | None) -> list[int]:
+        """Places of actions among all that the model knows; RefusedError if it lacks one."""
+        if chosen is None:
+            return list(self._places.values())
         try:
             places = [self._places[action] for action in chosen]
         except KeyError as error:
@@ -111,6 +96,34 @@ class Ranker:
         if len(set(places)) < len(places):
             raise RefusedError(422, f"{ACTIONS} must be distinct")
         return places
+
+    def _order(
+        self, features: np.ndarray, known_until: list[int | None], places: list[list[int]]
+    ) -> list[Ranking]:
+        predicted = self._predict(self._model, features, places) if self._model else repeat(None)
+        means, rankings = list(self.means.values()), []
+        for row, moment, some, values in zip(
+            features, known_until, places, predicted, strict=False
+        ):
+            cold, served, expected = moment == MISSING, "model", values
+            if expected is None or cold:
+                served, expected = "baseline", [means[place] for place in some]
+            # lists, not arrays: for so few numbers every call into numpy costs more than the work
+            order = sorted(range(len(some)), key=expected.__getitem__, reverse=True)
+            actions = [self._actions[some[position]] for position in order]
+            expected = [expected[position] for position in order]
+            known = (None, None) if cold else (moment, row)
+            rankings.append(Ranking(actions, expected, served, cold, *known))
+        return rankings
+
+    def _predict(
+        self, fitted: Model, features: np.ndarray, places: list[list[int]]
+    ) -> Iterator[list[float]]:
+        counts = list(map(len, places))
+        rows = np.repeat(features, counts, axis=0)
+        inputs = np.hstack([rows, self._choices[list(chain.from_iterable(places))]])
+        predicted = iter(fitted.predict(inputs).tolist())
+        return (list(islice(predicted, count)) for count in counts)
 
 
 def _open_store(encoding: dict[str, list[str]]) -> "LiveStore | RedisStore":

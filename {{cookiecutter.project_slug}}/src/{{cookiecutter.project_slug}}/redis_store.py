@@ -41,7 +41,8 @@ class RedisStore:
     def __init__(self, url: str, encoding: dict[str, list[str]]) -> None:
         """Open it; raises OSError if it does not answer or holds no table of these features."""
         self._redis = _connect(url, TIMEOUT_SECONDS)
-        self._key, self._width = key(encoding), len(encoding)
+        self._key, width = key(encoding), len(encoding)
+        self._row, self._missing = store.record(width), store.missing(width)
         self._next_look = 0.0
         self.error: str | None = None
         self.meta: dict = {}
@@ -69,21 +70,10 @@ class RedisStore:
         if meta := self._redis.hget(self._key, store.META):
             self.meta = json.loads(meta)
 
-    def find(self, number: int) -> tuple[np.ndarray, int] | None:
-        """Look up one entity as Store does; raises UnavailableError if Redis does not answer."""
-        values = self._read("HGET", store.key(number))
-        if values is None:
-            return None
-        features = np.frombuffer(values, "<f4", offset=8)
-        return features, int.from_bytes(values[:8], "little", signed=True)
-
     def get(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Look up entities as Store does, all in one question."""
-        rows = np.empty(len(ids), store.record(self._width))
-        rows["known_until"], rows["features"] = -1, np.nan
-        for position, value in enumerate(self._read("HMGET", *map(store.key, ids))):
-            if value is not None:
-                rows[position] = np.frombuffer(value, rows.dtype)[0]
+        """Look up entities as Store does, all in one question; UnavailableError if none answers."""
+        values = [value or self._missing for value in self._read("HMGET", *map(store.key, ids))]
+        rows = np.frombuffer(b"".join(values), self._row)
         return rows["features"], rows["known_until"]
 
     def first(self) -> int:

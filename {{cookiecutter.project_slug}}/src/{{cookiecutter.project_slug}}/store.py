@@ -18,7 +18,7 @@ import numpy as np
 
 ONLINE = Path("data/features/online.lmdb")
 META = b"meta"
-FLOAT = np.dtype("<f4")
+MISSING = -1  # known_until of an entity that is not in the store
 MAP_SIZE = 1 << 40  # an upper bound of the address space, not of the file
 LOOK_SECONDS = 1.0  # how often a live store looks whether its file was swapped
 
@@ -43,7 +43,8 @@ class Store:
             self.close()
             raise OSError(f"{path} is not complete: build it again")
         self.meta: dict = json.loads(meta)
-        self._row = record(len(self.meta["features"]))
+        width = len(self.meta["features"])
+        self._row, self._missing = record(width), missing(width)
 
     def _is_whole(self, path: Path) -> bool:
         """Whether every page is there: to read one behind the end would kill the process."""
@@ -55,23 +56,11 @@ class Store:
 
         Returns:
             Features (n, k), float32, and known_until (n,), microseconds since 1970; for an id that
-            is not in the store a row of NaN and -1.
+            is not in the store a row of NaN and MISSING.
         """
-        rows = np.empty(len(ids), self._row)
-        rows["known_until"], rows["features"] = -1, np.nan
-        for position, number in enumerate(ids):
-            value = self._transaction.get(key(number))
-            if value is not None:
-                rows[position] = np.frombuffer(value, self._row)[0]
+        values = [self._transaction.get(key(number), self._missing) for number in ids]
+        rows = np.frombuffer(b"".join(values), self._row)
         return rows["features"], rows["known_until"]
-
-    def find(self, number: int) -> tuple[np.ndarray, int] | None:
-        """Look up one entity: features (k,) and known_until; None if it is not in the store."""
-        value = self._transaction.get(key(number))
-        if value is None:
-            return None
-        features = np.frombuffer(value, FLOAT, offset=8)
-        return features, int.from_bytes(value[:8], "little", signed=True)
 
     def first(self) -> int:
         """The lowest id that is in the store."""
@@ -148,6 +137,11 @@ def _identify(path: Path) -> tuple[int, int, int]:
 def record(features: int) -> np.dtype:
     """The layout of a value."""
     return np.dtype([("known_until", "<i8"), ("features", "<f4", (features,))])
+
+
+def missing(features: int) -> bytes:
+    """The value of an entity that is not in the store."""
+    return np.array([(MISSING, np.full(features, np.nan))], record(features)).tobytes()
 
 
 def key(number: int) -> bytes:

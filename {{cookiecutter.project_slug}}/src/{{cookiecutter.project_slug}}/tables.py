@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from . import contract, schema
+from . import contract, exchange, schema
 from .params import Engine
 from .stage import StageError
 
@@ -37,7 +37,8 @@ def connect(engine: Engine) -> Generator[duckdb.DuckDBPyConnection]:
         # of DuckDB's own, which goes to stdout, even into a pipe
         connection.execute("SET enable_progress_bar = false")
         try:
-            yield connection
+            with exchange.attached(connection, engine):
+                yield connection
         finally:
             connection.close()
 
@@ -55,12 +56,12 @@ def attach(
 def view(connection: duckdb.DuckDBPyConnection, name: str, path: Path, where: str = "true") -> None:
     """Make rows of a Parquet file a view; StageError if it is missing, broken or without rows."""
     file, mend = f"'{escape(path)}'", "`dvc repro` makes it again"
-    if not path.exists():
+    if _is_missing(path):
         raise StageError(f"{path} is missing: {mend}")
     try:
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {file} WHERE {where}")
         rows = connection.execute(f"SELECT count(*) FROM {file}").fetchone()
-    except duckdb.Error as error:
+    except duckdb.DatabaseError as error:
         reason = str(error).splitlines()[0]
         raise StageError(f"{path} is damaged ({reason}): delete it, {mend}") from None
     if not rows or not rows[0]:
@@ -72,11 +73,15 @@ def read_reference(
 ) -> None:
     """Make data/<name>.csv a view, checked like any table."""
     path = folder / f"{name}.csv"
-    if not path.exists():
+    if _is_missing(path):
         raise StageError(f"{path} is missing: contract.py names it")
     source = f"read_csv('{escape(path)}', header = true, all_varchar = true)"
     connection.execute(f"CREATE OR REPLACE TABLE raw_{name} AS SELECT * FROM {source}")
     check(connection, name, contract.REFERENCE_TABLES[name], None)
+
+
+def _is_missing(path: Path) -> bool:
+    return isinstance(path, Path) and not path.exists()  # a storage was given what is read from it
 
 
 def load(

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import onnxmltools
 import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from . import engine, examples, params, schema, stage, tables
+from . import engine, examples, params, schema, stage, tables, tracking
 from .contract import TASK
 from .examples import Examples
 from .model import BASELINE, FOLDER, LINEAGE, ONNX, Baseline, Model, digest
 from .params import Params
 from .stage import StageError, progress, replacing
+from .tracking import Record
 
 LIBRARIES = ("duckdb", "numpy", "onnx", "onnxmltools", "onnxruntime", "xgboost-cpu")
 
@@ -27,7 +29,8 @@ def main() -> None:
     parameters = params.load()
     training, holdout = examples.read(parameters.engine).split(parameters.train.holdout)
     baseline = fit_baseline(parameters, training)
-    booster = fit(parameters, training)
+    with tracking.curve() as record:
+        booster = fit(parameters, training, holdout, record)
     served = export(booster)
     check_parity(booster, Model(served), holdout.inputs, parameters.train.max_parity_error)
     with replacing(FOLDER) as folder:
@@ -57,17 +60,40 @@ def fit_baseline(parameters: Params, training: Examples) -> Baseline:
     return Baseline(overall, ids, means, rows.to_numpy(np.float32))
 
 
-def fit(parameters: Params, training: Examples) -> xgboost.Booster:
-    """Fit the model: in this process the same examples and parameters give the same bytes."""
+def fit(
+    parameters: Params,
+    training: Examples,
+    holdout: Examples | None = None,
+    record: Record = lambda *_: None,
+) -> xgboost.Booster:
+    """Fit the model: in this process the same examples and parameters give the same bytes.
+
+    With a holdout, which is never learned from, the errors of each round are recorded; of a fit on
+    a cluster those of the last one.
+    """
     rounds, settings = parameters.train.rounds, settings_of(parameters)
+    matrix = xgboost.DMatrix(training.inputs, training.target)
+    watched = [(matrix, "training")]
+    watched += [(xgboost.DMatrix(holdout.inputs, holdout.target), "holdout")] if holdout else []
     if parameters.engine.kind != "local":
         cluster = engine.cluster()
-        return cluster.fit(parameters.engine, settings, rounds, training.inputs, training.target)
-    matrix = xgboost.DMatrix(training.inputs, training.target)
+        booster = cluster.fit(parameters.engine, settings, rounds, training.inputs, training.target)
+        record(rounds - 1, errors(booster, watched))
+        return booster
     booster = xgboost.Booster(settings, [matrix])
     for number in progress(range(rounds), desc="train", unit="round"):
         booster.update(matrix, number)
+        if holdout:  # who watches pays for it
+            record(number, errors(booster, watched))
     return booster
+
+
+def errors(
+    booster: xgboost.Booster, watched: list[tuple[xgboost.DMatrix, str]]
+) -> dict[str, float]:
+    """Root mean squared error of each matrix by its name; as many digits as any machine gives."""
+    told = booster.eval_set(watched)
+    return {name: float(f"{float(x):.6g}") for name, x in re.findall(r"(\w+)-rmse:(\S+)", told)}
 
 
 def settings_of(parameters: Params) -> dict[str, Any]:
@@ -111,7 +137,11 @@ def lineage(parameters: Params, folder: Path) -> dict:
         "files": {name: digest(folder / name) for name in (BASELINE, ONNX)},
         "inputs": TASK.encoding,
         "data": {str(tables.OFFLINE): digest(tables.OFFLINE)},
-        "parameters": parameters.model_dump(mode="json", include={"collect", "engine", "train"}),
+        "parameters": parameters.model_dump(
+            mode="json",
+            include={"collect", "engine", "train"},
+            exclude={"train": {"tracker"}},
+        ),
         "code": {path.name: digest(path) for path in sorted(code)},
         "lock": digest(Path("uv.lock")),
         "python": platform.python_version(),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import xgboost
 
-from . import engine, examples, params, stage, tables, train
+from . import engine, examples, exchange, params, stage, tables, train
 from .params import Params
 from .stage import StageError, progress
 
@@ -52,7 +52,9 @@ def candidates(parameters: Params) -> list[Choice]:
 
 def run(parameters: Params, choices: list[Choice]) -> list[Trial]:
     """Run all trials on the engine; the best comes first."""
-    task = partial(attempt, parameters, tables.OFFLINE.absolute())
+    folder, name = tables.OFFLINE.parent, tables.OFFLINE.name
+    offline = exchange.publish(parameters.engine, folder, [name]) / name
+    task = partial(attempt, parameters, offline)
     trials = engine.map_partitions(parameters.engine, task, choices)
     return sorted(progress(trials, total=len(choices), desc="tune", unit="trial"), key=_order)
 

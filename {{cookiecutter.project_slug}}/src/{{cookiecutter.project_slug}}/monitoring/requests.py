@@ -81,6 +81,8 @@ def _reach(connection: duckdb.DuckDBPyConnection, logs: str) -> None:
     protocol, separator, _ = logs.partition("://")
     if not separator:
         return
+    if connection.filesystem_is_registered(protocol):  # it is that of engine.storage
+        return
     try:
         connection.register_filesystem(fsspec.filesystem(protocol))
     except (ValueError, ImportError) as error:

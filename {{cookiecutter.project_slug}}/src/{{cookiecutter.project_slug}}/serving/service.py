@@ -18,6 +18,7 @@ from ..errors import UnavailableError
 from ..params import Serve
 from ..ranking import Ranker, Ranking
 from . import metrics, pages, state
+from .batch import Batch
 from .journal import Journal
 from .messages import (
     ACTIONS,
@@ -44,11 +45,12 @@ class DisconnectedError(Exception):
 
 
 class Service:
-    """The ASGI application: every request is worked on to its end by the one thread it has."""
+    """The ASGI application: all requests are worked on by the one thread it has."""
 
     def __init__(self, settings: Serve, ranker: Ranker, keys: list[bytes]) -> None:
         """Serve with a ranker; raises OSError if the prediction log cannot be opened."""
         self._settings, self._ranker, self._keys = settings, ranker, keys
+        self._batch = Batch(ranker)
         self._journal = Journal(settings.log, settings.log_fields)
         self._heads = {action: item_head(action, mean) for action, mean in ranker.means.items()}
         self._arriving = 0
@@ -82,7 +84,7 @@ class Service:
     async def _answer(self, method: str, path: str, scope: Scope, receive: Receive) -> Answer:
         if method == "POST" and (post := self._posts.get(path)):
             self._check_key(scope)
-            return post(await self._read(receive))
+            return await post(await self._read(receive))
         if method in ("GET", "HEAD") and (get := self._gets.get(path)):
             return get()
         if path in self._posts or path in self._gets:
@@ -121,12 +123,12 @@ class Service:
                 raise RefusedError(413, f"the body is larger than {limit} bytes")
         return body
 
-    def _rank(self, body: bytes) -> Answer:
+    async def _rank(self, body: bytes) -> Answer:
         request = parse(Rank, body)
         entity = getattr(request, ENTITY)
-        return self._tell(self._ranker.rank(entity, _chosen(request)), entity)
+        return self._tell(await self._batch.rank(entity, _chosen(request)), entity)
 
-    def _predict(self, body: bytes) -> Answer:
+    async def _predict(self, body: bytes) -> Answer:
         request = parse(Predict, body)
         return self._tell(self._ranker.rank_features(request.features, _chosen(request)), None)
 

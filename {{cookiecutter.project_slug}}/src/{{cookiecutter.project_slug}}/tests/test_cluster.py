@@ -19,13 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from .. import examples, features, model, params, tables, train
+from .. import examples, features, model, params, tables, train, tune
 from ..stage import StageError
 from .conftest import PACKAGE
+from .test_tune import by_command
 
 pytest.importorskip("distributed", reason="uv sync --group cluster")
 
-COMPUTE_PARTITION = features.compute_partition
+COMPUTE_PARTITION, ATTEMPT = features.compute_partition, tune.attempt
 
 
 class Processes:
@@ -254,6 +255,17 @@ def test_a_worker_with_other_code_is_refused(copy, fragile, tmp_path):
         compute(on(fragile.address))
 
 
+@pytest.mark.parametrize("work", [compute, lambda parameters: fit(parameters.engine.address)])
+@pytest.mark.parametrize("library", ["duckdb", "xgboost-cpu"])
+def test_a_worker_with_another_library_is_refused(copy, fragile, tmp_path, library, work):
+    about = tmp_path / f"{library.replace('-', '_')}-0.0.1.dist-info" / "METADATA"
+    about.parent.mkdir()
+    about.write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: 0.0.1\n")
+    fragile.workers(2, PYTHONPATH=str(tmp_path))
+    with unchanged(rf"worker on .* has {library} 0\.0\.1, this project has {library} [2-9]"):
+        work(on(fragile.address))
+
+
 def test_a_broken_table_is_told_in_the_worker_s_words(copy, cluster):
     path = tables.RAW / "events.parquet"
     parameters, whole = on(cluster), path.read_bytes()
@@ -293,6 +305,27 @@ def test_fewer_workers_than_asked_are_told(copy, fragile, monkeypatch):
     monkeypatch.setattr(f"{PACKAGE}.cluster.IDLE_SECONDS", 2)
     with pytest.raises(StageError, match=r"fewer than engine\.workers = 2 workers for 2 seconds"):
         fit(fragile.address)
+
+
+def signed(parameters, offline, chosen):
+    """A trial, that leaves the number of its process beside the table."""
+    (offline.parent / f"trial-{os.getpid()}-{chosen['depth']}").touch()
+    return ATTEMPT(parameters, offline, chosen)
+
+
+def test_trials_are_spread_and_are_those_of_this_process(copy, monkeypatch):
+    parameters, folder = on(workers=2), tables.OFFLINE.parent
+    monkeypatch.setattr(tune, "attempt", signed)
+    choices: list[tune.Choice] = [{"depth": depth} for depth in (1, 2, 3, 4)]
+    spread = tune.run(parameters, choices)
+    workers = {int(path.name.split("-")[1]) for path in folder.glob("trial-*")}
+    assert len(workers - {os.getpid()}) == 2
+    here = parameters.engine.model_copy(update={"kind": "local"})
+    assert tune.run(parameters.model_copy(update={"engine": here}), choices) == spread
+
+
+def test_dvc_gets_the_same_experiments_from_the_cluster(copy):
+    assert by_command(copy, kind="dask", workers=2) == by_command(copy, kind="local")
 
 
 def test_a_terminal_shows_the_dashboard_and_how_far_it_is(copy, cluster):

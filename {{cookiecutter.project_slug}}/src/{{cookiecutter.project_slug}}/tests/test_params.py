@@ -19,6 +19,7 @@ def test_the_file_of_the_project_is_complete(project):
         ("holdout: 0.2", "holdout: 1.2", "train.holdout: .*it is 1.2"),
         ("until: '2026-02-20'", "until: soon", "collect.until: .*it is 'soon'"),
         ("kind: local", "kind: moon", "engine.kind: .*it is 'moon'"),
+        ("tracker: dvclive", "tracker: wandb", "train.tracker: .*it is 'wandb'"),
         ("train:", "train: [", "is not YAML"),
     ],
 )

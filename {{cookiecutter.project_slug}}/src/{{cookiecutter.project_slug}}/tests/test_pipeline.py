@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .. import features, tables
+from .. import features, params, tables
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = features.__name__.rpartition(".")[0]
@@ -29,6 +29,11 @@ def test_every_module_that_a_stage_imports_is_a_dependency(name):
     modules = set(output.split()) - SHARED
     dependencies = {dep.rsplit("/", 1)[-1] for dep in STAGES[name]["deps"]}
     assert {f"{module}.py" for module in modules} <= dependencies
+
+
+def test_training_runs_again_for_each_of_its_parameters_but_the_tracker():
+    named = {f"train.{name}" for name in params.Train.model_fields} - {"train.tracker"}
+    assert named == {name for name in STAGES["train"]["params"] if name.startswith("train")}
 
 
 def test_a_dependency_is_in_git_or_exactly_an_output():

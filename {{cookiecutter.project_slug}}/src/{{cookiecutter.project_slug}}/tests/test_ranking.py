@@ -60,9 +60,9 @@ def test_a_ranking_is_sorted_by_what_served(copy):
     assert (ranking.served, ranking.cold_start) == ("model", False)
 
 
-def test_one_store_read_and_one_model_call_a_ranking(copy, monkeypatch):
+def test_one_store_read_and_one_model_call_for_all_that_are_ranked_together(copy, monkeypatch):
     calls = []
-    for kind, name in ((Model, "predict"), (store.Store, "find")):
+    for kind, name in ((Model, "predict"), (store.Store, "get")):
         original = getattr(kind, name)
 
         def counted(self, given, original=original, name=name):
@@ -70,8 +70,22 @@ def test_one_store_read_and_one_model_call_a_ranking(copy, monkeypatch):
             return original(self, given)
 
         monkeypatch.setattr(kind, name, counted)
-    Ranker().rank(7, [1, 2, 3])
-    assert calls == ["find", "predict"]
+    Ranker().rank_together([7, 8], [[0, 1, 2], [3]])
+    assert calls == ["get", "predict"]
+
+
+def test_ranked_together_each_gets_what_it_gets_alone_bit_for_bit(copy):
+    ranker, unknown = Ranker(), 2**40
+    entities = [*range(200), unknown, 7]
+    places = [ranker.find([n % 12 + 1, (n + 5) % 12 + 1] if n % 3 else None) for n in entities]
+    together = ranker.rank_together(entities, places)
+    alone = [ranker.rank_together([n], [some])[0] for n, some in zip(entities, places, strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        assert one._replace(features=None) == other._replace(features=None)
+        assert (one.features is None) == (other.features is None)
+        if one.features is not None and other.features is not None:
+            assert one.features.tobytes() == other.features.tobytes()
+    assert [ranking.cold_start for ranking in together].index(True) == entities.index(unknown)
 
 
 def test_the_order_asked_for_does_not_matter_and_nothing_is_left_from_the_last_request(copy):

@@ -67,12 +67,6 @@ def test_every_row_is_the_file_s_bit_for_bit(copy, server, monkeypatch):
         opened = RedisStore(server.url, file.meta["features"])
         for ours, theirs in zip(opened.get(ids), file.get(ids), strict=True):
             assert ours.tobytes() == theirs.tobytes()
-        for number in ids[:50]:
-            ours, theirs = opened.find(number), file.find(number)
-            assert ours is not None
-            assert theirs is not None
-            assert (ours[0].tobytes(), ours[1]) == (theirs[0].tobytes(), theirs[1])
-        assert opened.find(2**40) is None
         assert opened.first() == file.first()
         assert {**file.meta, "first": ids[0]} == opened.meta
 
@@ -159,14 +153,12 @@ def test_a_server_that_goes_is_told_and_one_that_returns_is_used(tmp_path, serve
     opened = RedisStore(server.url, ENCODING)
     server.stop()
     with pytest.raises(UnavailableError, match="the online store does not answer"):
-        opened.current().find(1)
+        opened.current().get([1])
     assert opened.error == "the online store does not answer"
     with pytest.raises(OSError, match="the online store was not replaced"):
         redis_store.publish(tmp_path / "old", server.url)
     server.start()
-    found = opened.current().find(1)
-    assert found is not None
-    assert found[0].tolist() == rows[1].tolist()
+    assert opened.current().get([1])[0].tolist() == [rows[1].tolist()]
     assert opened.error is None
 
 

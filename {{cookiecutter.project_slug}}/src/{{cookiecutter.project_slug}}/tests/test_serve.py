@@ -238,7 +238,7 @@ def test_the_model_starts_no_thread_and_reports_to_nobody(copy, tmp_path):
 def test_a_fault_inside_shows_neither_its_trace_nor_a_path(copy, monkeypatch, caplog):
     settings(copy, log=str(copy / "log"))
     service, sent = serve.create(), []
-    monkeypatch.setattr(Ranker, "rank", lambda *_: 1 / 0)
+    monkeypatch.setattr(Ranker, "rank_together", lambda *_: 1 / 0)
     messages = [{"type": "http.request", "body": b'{"player_id": 7}'}]
 
     async def receive():
@@ -345,6 +345,7 @@ def newer_features(folder):
     old = store.Store(features.ONLINE)
     ids = list(range(old.meta["count"]))
     rows, known_until = old.get(ids)
+    rows = rows.copy()
     rows[:, 2:] = 0
     new = folder / "new.lmdb"
     chunk = features.np.array(ids), known_until + 10**6, rows

@@ -7,21 +7,24 @@ import sys
 import numpy as np
 import pytest
 
-from .. import examples, model, params, tables, train
+from .. import examples, model, params, tables, tracking, train
 from ..contract import TASK
 from ..stage import StageError
 from .conftest import PACKAGE, keep
 
 
+def contents():
+    """The bytes of all that the stage makes, but for the lineage: in a test it names other code."""
+    files = (path for top in (model.FOLDER, tracking.FOLDER) for path in top.rglob("*.*"))
+    return {path: path.read_bytes() for path in files if path.name != model.LINEAGE}
+
+
 def test_two_processes_give_the_same_bytes(copy):
-    before = {path.name: path.read_bytes() for path in model.FOLDER.iterdir()}
+    before = contents()
     run = [sys.executable, "-m", f"{PACKAGE}.train"]
     for _ in range(2):
         subprocess.run(run, check=True)
-        again = {path.name: path.read_bytes() for path in model.FOLDER.iterdir()}
-        assert again["model.ubj"] == before["model.ubj"]
-        assert again["model.onnx"] == before["model.onnx"]
-        assert again["baseline.json"] == before["baseline.json"]
+        assert contents() == before
 
 
 def test_what_is_served_equals_what_was_trained_with_and_without_unknowns(copy):
@@ -79,6 +82,12 @@ def test_lineage_names_what_the_model_depends_on(finished):
     assert lineage["lock"] == train.digest(finished / "uv.lock")
     assert set(lineage["libraries"]) == set(train.LIBRARIES)
     assert not {"commit", "revision", "time", "date"} & set(lineage)
+
+
+def test_where_a_cluster_is_reached_is_no_part_of_the_lineage(copy, monkeypatch):
+    before = train.lineage(params.load(), model.FOLDER)
+    monkeypatch.setenv("ENGINE_ADDRESS", "tcp://dask.example.com:8786")
+    assert train.lineage(params.load(), model.FOLDER) == before
 
 
 def test_the_model_has_an_input_for_each_feature(finished):

@@ -48,20 +48,24 @@ def test_the_holdout_stays_unseen(copy, monkeypatch):
     assert tune.attempt(parameters, tune.tables.OFFLINE, choice) != before
 
 
-def test_dvc_gets_the_best_as_experiments(copy):
-    for name in ("dvc.yaml", ".dvc", ".gitignore"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
-    path = copy / "params.yaml"
+def by_command(folder, **engine):
+    """What `make tune` prints of two trials, in a repository that is made for it."""
+    path = folder / "params.yaml"
     content = yaml.safe_load(path.read_text())
     content["tune"] |= {"trials": 2, "queued": 1}
+    content["engine"] |= engine
     path.write_text(yaml.safe_dump(content))
+    for name in ("dvc.yaml", ".dvc", ".gitignore"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, folder / name)
     git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "--no-verify", "-m", "x"]):
-        subprocess.run([*git, *words], check=True, cwd=copy)
-    output = subprocess.run(
-        [sys.executable, "-m", f"{PACKAGE}.tune"], check=True, capture_output=True, text=True
-    ).stdout
+        subprocess.run([*git, *words], check=True, cwd=folder)
+    command = [sys.executable, "-m", f"{PACKAGE}.tune"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert output.count("rmse ") == 3
     assert "queued tune-1: depth " in output
     queued = subprocess.run(
@@ -69,6 +73,11 @@ def test_dvc_gets_the_best_as_experiments(copy):
     ).stdout
     assert "tune-1" in queued
     assert "Queued" in queued
+    return output
+
+
+def test_dvc_gets_the_best_as_experiments(copy):
+    by_command(copy)
 
 
 def test_what_dvc_refuses_is_told(copy):
