@@ -286,7 +286,7 @@ def test_a_dead_server_is_named_soon(place, project, deliver, git, tmp_path):
         done = deliver(where, verb, **place.variables, STORAGE_SECONDS="2")
         sentence(done, f"{verb} failed: {url} does not answer", "within reach")
     looked = deliver(project, "doctor", **place.variables, STORAGE_SECONDS="2")
-    assert time.monotonic() - begin < 120  # seconds; else a verb takes one or more minutes
+    assert time.monotonic() - begin < 240  # seconds; else a verb takes one or more minutes
     assert re.search(rf"missing +storage +{re.escape(url)} does not answer", looked.stdout)
     place.wire.mend()
     assert deliver(project, "push", **place.variables).returncode == 0
