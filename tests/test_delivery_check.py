@@ -28,7 +28,7 @@ stages:
           cache: false
 """
 STORAGE = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = ../../storage\n"
-CELL = {"cell_type": "code", "id": "a", "metadata": {}, "source": "1 + 1"}
+CELL = {"cell_type": "code", "id": "a", "metadata": {}, "source": ["1 + 1"]}
 EMPTY = CELL | {"execution_count": None, "outputs": []}
 RESULT = {"output_type": "execute_result", "execution_count": 3, "metadata": {}}
 FULL = CELL | {"execution_count": 3, "outputs": [RESULT | {"data": {"text/plain": "2"}}]}
@@ -37,7 +37,7 @@ FULL = CELL | {"execution_count": 3, "outputs": [RESULT | {"data": {"text/plain"
 def write_notebook(path, cell):
     path.parent.mkdir(exist_ok=True)
     document = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(scope="session")
@@ -236,6 +236,17 @@ def test_outputs_of_a_notebook_are_looked_for_in_git_and_not_on_disk(toy):
     write_notebook(path, EMPTY)
     (line,) = toy.check()
     assert line.startswith("notebooks/look.ipynb holds outputs: ")
+
+
+def test_a_notebook_that_was_committed_past_the_filter_is_named(toy):
+    (toy.folder / ".gitattributes").write_text("*.ipynb filter=nbstripout\n")
+    toy.save()
+    toy.git("config", "filter.nbstripout.clean", "tr -d ' '")
+    (line,) = toy.check()
+    assert line.startswith("notebooks/look.ipynb was committed past git's filter: ")
+    toy.git("add", "--renormalize", "notebooks/look.ipynb")
+    toy.git("commit", "--quiet", "--message", "As the filter writes it")
+    assert toy.check() == []
 
 
 def test_a_broken_notebook_is_named(toy):

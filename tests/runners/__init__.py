@@ -1,4 +1,4 @@
-"""What each provider would run for an event.
+"""What each provider would run for an event, and a machine that runs that.
 
 A provider's module has `plan(folder, event)`, which returns jobs or raises Refused for whatever it
 does not know: a key, an action, a function. GitHub's and GitLab's are decided by code of others

@@ -1,4 +1,4 @@
-"""GitLab CI: gitlab-ci-local decides, without Docker."""
+"""GitLab CI: gitlab-ci-local decides and runs, without Docker."""
 
 import json
 import os
@@ -120,3 +120,23 @@ def _job(row: dict, found: dict, file: dict) -> Job:
     lines = found.get("before_script", default.get("before_script", [])) + found["script"]
     job.steps = [Step(line) for line in lines]
     return job
+
+
+def run(folder: Path, event: Event, node: Path, env: dict[str, str], *names: str) -> str:
+    """Run the pipeline, or jobs by name, each in a copy of what git tracks; what they print."""
+    known = variables(event) | env
+    options = [part for name, value in known.items() for part in ("--variable", f"{name}={value}")]
+    program = (node / "node_modules/.bin/gitlab-ci-local").resolve()
+    alone = ("--force-shell-executor", "--shell-isolation", "--concurrency", "1")
+    done = subprocess.run(
+        [node / "bin/node", program, *names, *alone, *options],
+        cwd=folder,
+        env=os.environ | env | {"GCL_IGNORE_PREDEFINED_VARS": ",".join(known)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise AssertionError(done.stdout)
+    return done.stdout

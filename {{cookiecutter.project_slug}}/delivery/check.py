@@ -60,8 +60,19 @@ def find_outputs_in_notebooks() -> Iterator[str]:
         except Exception as error:  # each version of the format fails in its own way
             yield f"{name} cannot be read as a notebook: {sentence(error)}"
             continue
+        mend = f"`make setup`, then `git add --renormalize {name}`"
         if stripped != notebook:
-            yield f"{name} holds outputs: `make setup`, then `git add --renormalize {name}`"
+            yield f"{name} holds outputs: {mend}"
+        elif not is_filtered(name):  # to git it is changed wherever the filter is on
+            yield f"{name} was committed past git's filter: {mend}"
+
+
+def is_filtered(name: str) -> bool:
+    """Whether the filter of this clone, if it has one, writes a file as it was committed."""
+    blob = git("rev-parse", f":./{name}")
+    content = subprocess.run(["git", "cat-file", "blob", blob], capture_output=True).stdout
+    words = ["git", "hash-object", "--stdin", "--path", name]
+    return subprocess.run(words, input=content, capture_output=True).stdout.decode().strip() == blob
 
 
 def find_odd_dependencies(repo: Repo) -> Iterator[str]:
