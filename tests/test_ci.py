@@ -274,13 +274,18 @@ def test_the_same_verbs_in_the_same_order_everywhere(changed, plan, provider, mo
     inspect(provider, moment, jobs)
 
 
+@pytest.mark.parametrize(
+    "event", [Event("pull_request"), Event("button", button="retrain")], ids=["change", "retrain"]
+)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_the_address_of_a_cluster_reaches_the_jobs_that_reproduce(changed, plan, provider):
+def test_the_address_of_a_cluster_reaches_the_jobs_that_reproduce(changed, plan, provider, event):
     address = {"ENGINE_ADDRESS": "tcp://dask.example.com:8786"}
-    for job in plan(provider, changed(provider), Event("pull_request", variables=address)):
-        if "reproduce" in JOBS[name_of(job)]:
-            given = [job.env, *(step.env for step in job.steps)]
-            assert address.items() <= {k: v for env in given for k, v in env.items()}.items()
+    jobs = plan(provider, changed(provider), replace(event, variables=address))
+    made = [job for job in jobs if {"reproduce", "retrain"} & {*JOBS[name_of(job)]}]
+    assert made
+    for job in made:
+        given = [job.env, *(step.env for step in job.steps)]
+        assert address.items() <= {k: v for env in given for k, v in env.items()}.items()
 
 
 def lint(provider, folder) -> None:
