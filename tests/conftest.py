@@ -44,6 +44,7 @@ def environment(scratch) -> dict[str, str]:
         "PATH": os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != str(TOOLS)),
         "GIT_CONFIG_NOSYSTEM": "1",
         "CD4ML_LOCK": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",  # tests share renders, and compare what is in them
     }
 
 
