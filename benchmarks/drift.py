@@ -26,7 +26,7 @@ from promotion_ranker.tests import log
 from promotion_ranker.tests.conftest import ROOT, make_project
 
 RELEASE = datetime.date(2026, 5, 16)
-DAYS = (7, 14, 21)  # since the release
+DAYS = (7, 14, 21, 28)  # since the release
 LINES = (500, 1000, 2000, 4000, 9100)  # of the last seven days, about; the last: all there are
 collect_anew = collect.snapshot
 KINDS = get_args(params.Drift.model_fields["kind"].annotation)
@@ -51,7 +51,8 @@ def look(seed: int, kind: str | None) -> dict[tuple[int, int], list[str]]:
         with redirect_stdout(null), redirect_stderr(null):
             for stage in (collect, features, train, evaluate):
                 stage.main()
-            lines = log.answer(log.ask(RELEASE, RELEASE + datetime.timedelta(days=21), drift))
+            end = RELEASE + datetime.timedelta(days=DAYS[-1] if kind else 21)
+            lines = log.answer(log.ask(RELEASE, end, drift))
             looks = [(days, count) for days in DAYS for count in LINES] if kind else [(21, 9100)]
             found = {key: alarms(lines, seed, *key) for key in looks}
         os.chdir("/")
@@ -67,7 +68,7 @@ def make_world(folder: Path, simulate: dict) -> Path:
 
 
 def remember(make: Callable, cache: Path) -> Callable:
-    """Collect once for each day: fifteen looks at a world need the same snapshots."""
+    """Collect once for each day: twenty looks at a world need the same snapshots."""
 
     def snapshot(parameters: params.Params, folder: Path) -> None:
         kept = cache / str(parameters.collect.until)

@@ -39,6 +39,20 @@ with opened("tamper") as repo:
         remote.fs.pipe_file(path, bad)
 """
 
+BUSY = """
+from delivery import storage
+from dvc.exceptions import UploadError
+from dvc.repo import Repo
+push, refused = Repo.push, []
+def push_later(repo):
+    if refused:
+        return push(repo)
+    refused.append(repo)
+    raise UploadError(2)
+Repo.push = push_later
+storage.push([])
+"""
+
 
 def test_every_storage_has_a_server():
     assert set(storages.SERVERS) == set(CHOICES["storage"])
@@ -314,6 +328,17 @@ def test_a_project_that_made_nothing_yet_lacks_nothing(render, deliver, tmp_path
     render(tmp_path, env={"CD4ML_INIT": "1"})
     done = deliver(tmp_path / "promotion_ranker", "storage-check")
     assert (done.returncode, done.stdout) == (0, "0 objects are there and whole\n")
+
+
+@pytest.mark.xdist_group("storage-local")
+@pytest.mark.parametrize("storage", STORAGES[:1], indirect=True)
+def test_files_that_a_busy_server_refuses_are_sent_again(project, run, deliver):
+    done = run(sys.executable, "-c", BUSY, cwd=project)
+    assert re.search(
+        r"2 files were refused: once more\n[1-9]\d* files pushed$", done.stdout.strip()
+    )
+    assert deliver(project, "storage-check").returncode == 1  # of the tag's version none was sent
+    assert deliver(project, "storage-check", "--repair").returncode == 0
 
 
 @pytest.mark.xdist_group("storage-local")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import CheckoutError
+from dvc.exceptions import CheckoutError, UploadError
 
 from . import DeliveryError
 from .failure import Heard, explain, first_line
@@ -23,15 +23,27 @@ AGAIN = "then run it again, what has arrived is kept"
 def push(arguments: list[str]) -> int:
     """Push what this commit needs to the storage."""
     with opened("push") as repo:
-        under_way = Path(repo.tmp_dir, "push")
-        if under_way.exists():  # the last one was cut short: some servers keep half an object
-            names, remote = list_objects(repo), repo.cloud.get_remote_odb()
-            faults = find_faults(remote, repo.cache.local, names)
-            send(repo.cache.local, remote, {o: f for o, f in faults.items() if f == "corrupt"})
-        under_way.touch()
-        print(f"{repo.push()} files pushed")
-        under_way.unlink()
+        try:
+            pushed = complete(repo)
+        except UploadError as refused:  # a server may lock what two uploads touch at once
+            require_answer(repo)
+            print(f"{refused.amount} files were refused: once more")
+            pushed = complete(repo)
+    print(f"{pushed} files pushed")
     return 0
+
+
+def complete(repo: Any) -> int:
+    """Send what the storage lacks, and again what a push that was cut short has left there."""
+    under_way = Path(repo.tmp_dir, "push")
+    if under_way.exists():  # some servers keep half an object
+        names, remote = list_objects(repo), repo.cloud.get_remote_odb()
+        faults = find_faults(remote, repo.cache.local, names)
+        send(repo.cache.local, remote, {o: f for o, f in faults.items() if f == "corrupt"})
+    under_way.touch()
+    pushed = repo.push()
+    under_way.unlink()
+    return pushed
 
 
 def pull(arguments: list[str]) -> int:
