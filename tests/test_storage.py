@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import storages
 from conftest import ROOT, TOOLS, copy
+from service import ask, serving
 from test_project import digests
 from test_questions import CHOICES, QUESTIONS
 
@@ -180,30 +181,27 @@ def entries(project, small):
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
 def test_a_project_lives_in_the_storage(
-    storage, place, living, render, user, git, deliver, environment, tmp_path
+    storage, place, render, user, git, deliver, environment, tmp_path
 ):
-    """Render, push, clone, set up, pull: the same bytes, a clean status, a model that ranks."""
+    """Render, reproduce, push, clone, set up, pull: the same bytes, a clean status, a ranking."""
     answers = {"storage": storage, "storage_url": place.url("life")}
     render(tmp_path, env={"CD4ML_INIT": "1"}, **answers)
     project = tmp_path / "promotion_ranker"
-    for name in ("data/raw", "data/features", "models", "reports", ".dvc/cache"):
-        shutil.copytree(living / name, project / name, dirs_exist_ok=True)
-    for name in ("dvc.lock", "uv.lock"):
-        shutil.copy(living / name, project)
+    user("make", "setup", "reproduce", cwd=project)
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--no-verify", "--message", "Reproduce")
     pushed = deliver(project, "push", **place.variables)
     assert pushed.returncode == 0, pushed.stderr
     there = clone(project, git, tmp_path / "clone" / "promotion_ranker")
-    user("make", "setup", cwd=there, **place.variables)
-    user("make", "pull", cwd=there, **place.variables)
-    assert digests(there) == digests(living)
-    (there / "uv.lock").write_bytes((project / "uv.lock").read_bytes())
+    user("make", "setup", "pull", cwd=there, **place.variables)
+    assert digests(there) == digests(project)
     assert git(there, "status", "--porcelain") == ""
     log_in(storage, place, there, run=user)
     status = user(TOOLS / "dvc", "status", "--cloud", cwd=there, **place.variables).stdout
     assert "in sync" in status
-    user(there / ".venv/bin/python", "-m", "promotion_ranker.selfcheck", cwd=there)
+    with serving(there, tmp_path) as address:
+        status, answer = ask(address, "/rank", {"player_id": 7})
+    assert (status, answer["served"], len(answer["ranking"])) == (200, "model", 12)
     assert git(there, "status", "--porcelain") == ""
     for folder in (there, project, Path(environment["HOME"])):
         assert leaks(folder, place) == []
