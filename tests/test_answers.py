@@ -49,6 +49,14 @@ def test_bad_slug_leaves_nothing_behind(render, tmp_path, slug):
     assert list(tmp_path.rglob("*")) == [out]
 
 
+def test_an_empty_slug_leaves_nothing_behind(render, tmp_path):
+    out = tmp_path / "out"
+    done = render(out, check=False, project_slug="")
+    assert done.returncode == 1
+    assert "already exists" in done.stdout  # cookiecutter's own: it names the folder that is there
+    assert list(tmp_path.rglob("*")) == [out]
+
+
 def test_all_bad_answers_are_named_at_once(render, tmp_path):
     bad = {"project_slug": "1a", "author_email": "nobody", "author_name": "\x07 bell"}
     done = render(tmp_path, check=False, project_name=" ", **bad)
