@@ -36,7 +36,7 @@ def environment(scratch) -> dict[str, str]:
     home, temporary = scratch / "home", scratch / "tmp"
     home.mkdir()
     temporary.mkdir()
-    foreign = ("GIT_", "VIRTUAL_ENV", "XDG_", "COOKIECUTTER_", "CD4ML_", "UV_PROJECT")
+    foreign = ("GIT_", "VIRTUAL_ENV", "XDG_", "COOKIECUTTER_", "CD4ML_", "UV_PROJECT", "MAKE")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     return inherited | {
         "HOME": str(home),

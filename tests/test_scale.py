@@ -182,13 +182,13 @@ def test_workers_that_see_only_the_storage_change_no_byte(scaled, afar, place, t
     python, kept = scaled / ".venv/bin/python", tmp_path / "server"
 
     def stored():
-        found = (path for path in kept.glob("**/team/work/**/*") if path.is_file())
+        found = (path for path in kept.glob("**/team/shared/**/*") if path.is_file())
         return {str(path): path.stat().st_mtime_ns for path in found}
 
     with machines(python, project, tmp_path / "machines", place.variables) as address:
         refused = run("features", address, place)
         assert "data/raw/players.parquet is missing" in refused.stderr  # it is hidden indeed
-        choose(project, 'storage: ""', f"storage: {place.url('work')}")
+        choose(project, 'storage: ""', f"storage: {place.url('shared')}")
         times = []
         for _ in range(2):
             (project / "data/features/online.lmdb").unlink()
@@ -218,8 +218,10 @@ def test_a_storage_that_fails_is_told_and_the_outputs_stay(scaled, afar, place, 
 
     with machines(python, project, tmp_path / "strangers", place.wrong) as address:
         refused(f"engine.storage {place.absent} does not take players.parquet")
-        choose(project, place.absent, place.url("work"))
-        refused(f"engine.storage {place.url('work')} does not take players.parquet", **place.wrong)
+        choose(project, place.absent, place.url("shared"))
+        refused(
+            f"engine.storage {place.url('shared')} does not take players.parquet", **place.wrong
+        )
         refused("a storage refuses: ")  # to the workers
         place.wire.close()
-        refused(f"engine.storage {place.url('work')} does not take players.parquet")
+        refused(f"engine.storage {place.url('shared')} does not take players.parquet")
