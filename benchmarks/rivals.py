@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 import serving
-from serving import PORT, RANK, load, running, world
+from load import ASK, PORT, running, send
+from serving import RANK, world
 
 SECONDS, ROUNDS, INPUTS = 5, 3, 18
 ROWS = [[float(column % 3)] * INPUTS for column in range(serving.ACTIONS)]
@@ -65,8 +66,8 @@ def install(name: str, packages: list[str]) -> Path | None:
 def measure(command: list[str | Path], path: str, body: str) -> float:
     """CPU microseconds of a ranking."""
     with running(command, path, body) as pid:
-        load(pid, 2)
-        microseconds, _, _, failed = load(pid, SECONDS)
+        send(pid, 2)
+        microseconds, _, _, failed = send(pid, SECONDS)
     if failed:
         raise SystemExit(f"{command}: {failed} requests failed")
     return microseconds
@@ -84,9 +85,9 @@ def compare(name: str, python: Path) -> None:
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     pairs = []
     for _ in range(ROUNDS):
-        Path("ask.lua").write_text(serving.LUA)
-        ours = measure([python, "-c", RANK], "/rank", '{"player_id": 1}')
-        Path("ask.lua").write_text(LUA.format(path=path, body=BODY))
+        ASK.write_text(serving.LUA)
+        ours = measure([python, *RANK], "/rank", '{"player_id": 1}')
+        ASK.write_text(LUA.format(path=path, body=BODY))
         pairs.append((ours, measure([programs / program, *arguments], path, BODY)))
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(theirs / ours for ours, theirs in pairs)
