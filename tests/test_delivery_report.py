@@ -1,5 +1,7 @@
 """The report on a change: what it says, whom it tells, and when it refuses."""
 
+# ruff: noqa: F401, F811 - a fixture that is imported is not called
+
 import json
 import os
 import re
@@ -11,72 +13,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import browse
-from conftest import ROOT
+from changes import changed, duplicate, project, rewrite, verb
 from forges import GitHub, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 SECRET = "a-token"  # noqa: S105
-CHANGES = {
-    'until: "2026-06-30"': 'until: "2026-07-07"',
-    "depth: 5": "depth: 3",
-    "rounds: 30": "rounds: 25",
-}
-
-
-@pytest.fixture(scope="module")
-def verb(living, run):
-    """Run a verb in a copy of the living project, with the living one's environment."""
-    tools = living / ".venv/bin"
-
-    def verb(name, project, **variables):
-        path = f"{tools}:/usr/local/bin:/usr/bin:/bin"
-        given = {"PATH": path, "PYTHONPATH": project / "src", "no_proxy": "*"} | variables
-        command = (tools / "python", "-m", "delivery", name)
-        done = run(*command, cwd=project, check=False, **given)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    return verb
-
-
-@pytest.fixture(scope="module")
-def changed(living, run, git, tmp_path_factory):
-    """The living project on a branch that changed parameters and data, reproduced and committed."""
-    project = tmp_path_factory.mktemp("changed") / "promotion_ranker"
-    shutil.copytree(living, project, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
-    git(project, "config", "core.hooksPath", "/dev/null")
-    git(project, "checkout", "--quiet", "-b", "feature")
-    path = project / "params.yaml"
-    text = path.read_text()
-    for old, new in CHANGES.items():
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text)
-    tools = f"{living / '.venv/bin'}:/usr/bin:/bin"
-    run(living / ".venv/bin/dvc", "repro", cwd=project, PATH=tools, PYTHONPATH=project / "src")
-    git(project, "commit", "--quiet", "--all", "--message", "Later, and shallower")
-    git(project, "update-ref", "refs/remotes/origin/main", "main")
-    return project
-
-
-def duplicate(changed, folder):
-    """A copy to change; what is large and never changed is linked, and the cache is shared."""
-
-    def bring(source, target):
-        large = {"data", "models"} & set(Path(source).relative_to(changed).parts[:1])
-        (os.link if large else shutil.copy2)(source, target)
-
-    ignored = shutil.ignore_patterns("cache", "delivery.lock")
-    project = folder / "promotion_ranker"
-    shutil.copytree(changed, project, symlinks=True, ignore=ignored, copy_function=bring)
-    (project / ".dvc/config.local").write_text(f"[cache]\n    dir = {changed}/.dvc/cache\n")
-    return project
-
-
-@pytest.fixture
-def project(changed, tmp_path):
-    """A copy of it to change."""
-    return duplicate(changed, tmp_path)
 
 
 @contextmanager
@@ -137,12 +78,6 @@ def rows(text, title):
     section = re.split(rf"^### {title}.*$", text, flags=re.M)[1].split("\n### ")[0]
     lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
     return {line[0].strip("`"): line[1:] for line in lines}
-
-
-def rewrite(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def test_a_change_is_reported_to_everybody(reported):
@@ -406,154 +341,3 @@ def test_the_pages_load_and_run_nothing(project, verb, needs, tmp_path):
             assert page.errors == []
             assert all(url.startswith(("file:", "data:")) for url in page.requested)
             assert "evil.example" in page.evaluate("document.body.textContent")
-
-
-def test_a_lost_model_is_made_again_from_its_commit(project, verb):
-    (project / ".dvc/config.local").unlink()
-    done = verb("gate", project, UV_CACHE_DIR=Path.home() / ".cache/uv")
-    assert done.returncode == 0, done.stderr
-    assert "made again from its commit" in done.stdout
-    assert "on the same" in done.stdout
-    assert not list(Path(project / ".git").glob("worktrees/*"))
-
-
-def test_a_model_that_cannot_be_made_again_needs_a_person(project, verb, git):
-    git(project, "stash", "--quiet", "--include-untracked") if git(
-        project, "status", "-s"
-    ) else None
-    git(project, "checkout", "--quiet", "main")
-    train = project / "src/promotion_ranker/train.py"
-    train.write_text('raise SystemExit("ERROR: no such machine")\n')
-    rewrite_lock(project)
-    git(project, "commit", "--quiet", "--all", "--message", "Lose the model")
-    git(project, "checkout", "--quiet", "feature")
-    git(project, "merge", "--quiet", "--strategy=ours", "--message", "Go on", "main")
-    done = verb("gate", project, UV_CACHE_DIR=Path.home() / ".cache/uv")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(
-        "needs a person: no comparison with main: its model is not stored"
-    )
-    assert len(done.stdout.splitlines()) == 1
-
-
-def rewrite_lock(project):
-    """Make dvc.lock name a model that nobody has."""
-    path = project / "dvc.lock"
-    lines = path.read_text().splitlines()
-    place = lines.index("    - path: models", lines.index("  train:"))
-    lines[place + 2] = "      md5: 00000000000000000000000000000000.dir"
-    path.write_text("\n".join(lines) + "\n")
-
-
-def test_other_features_need_a_person(project, verb):
-    path = project / "models/lineage.json"
-    lineage = json.loads(path.read_text())
-    lineage["inputs"]["shoe_size"] = []
-    path.unlink()
-    path.write_text(json.dumps(lineage))
-    done = verb("gate", project)
-    assert done.returncode == 0
-    assert done.stdout.startswith("needs a person: the features are others than main's: shoe_size")
-
-
-def test_a_change_that_leaves_the_model_alone_may_go(project, verb, git):
-    git(project, "update-ref", "refs/heads/main", "HEAD~0")
-    git(project, "commit", "--quiet", "--allow-empty", "--message", "Words")
-    assert "byte for byte" in verb("gate", project).stdout
-
-
-def test_the_gate_is_as_often_right_as_it_says(living, run):
-    """Truth, simulated: at the margin at most one in twenty is promoted or blocked by mistake."""
-    shutil.copy(ROOT / "tests/gate_trials.py", living.parent / "gate_trials.py")
-    command = (living / ".venv/bin/python", living.parent / "gate_trials.py")
-    trials = json.loads(run(*command, cwd=living, PYTHONPATH=living).stdout)
-    for worlds in trials.values():
-        assert worlds["better"]["promote"] >= 95
-        assert worlds["equal"]["block"] == 0
-        assert worlds["equal"]["promote"] >= 60
-        assert worlds["at the margin"]["promote"] <= 12
-        assert worlds["at the margin"]["block"] <= 12
-        assert worlds["worse"]["promote"] == 0
-        assert worlds["worse"]["block"] >= 95
-        for name in ("at the margin", "worse"):
-            assert 80 <= worlds[name]["covered"] <= 98
-
-
-def test_the_deciding_number_of_examples_is_told(living, run):
-    gains = {
-        "Gain(-0.01, -0.05, 0.03, 1000)": "4000",  # a reach of 0.04 over a distance of 0.02
-        "Gain(-0.11, -0.193, -0.027, 20_280)": "22000",
-        "Gain(-0.03, -0.05, 0.0, 1000)": "None",
-    }
-    listed = ", ".join(f"examples_that_decide({gain}, 0.03)" for gain in gains)
-    code = f"from delivery.gain import *\nprint({listed})"
-    said = run(living / ".venv/bin/python", "-c", code, cwd=living).stdout
-    assert said.split() == list(gains.values())
-
-
-def write_notebook(path, *sources):
-    new_cell = nbformat.v4.new_code_cell
-    cells = [new_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
-    path.parent.mkdir(exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-
-
-def test_notebooks_are_shown_as_added_changed_renamed_and_deleted(project, verb, git):
-    folder = project / "notebooks"
-    git(project, "checkout", "--quiet", "main")
-    long = [f"x{number} = {number}" for number in range(20)]
-    for name in ("moved", "dropped", "edited"):
-        write_notebook(folder / f"{name}.ipynb", f"# {name}", *long)
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message", "Notebooks")
-    git(project, "checkout", "--quiet", "-B", "feature")
-    git(project, "mv", "notebooks/moved.ipynb", "notebooks/to here.ipynb")
-    git(project, "rm", "--quiet", "notebooks/dropped.ipynb")
-    write_notebook(folder / "edited.ipynb", "# edited", *long[:10], "print('ten')", *long[11:])
-    write_notebook(folder / "new.ipynb", "print(6 * 7)")
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message", "Change them")
-    done = verb("notebooks", project)
-    assert done.returncode == 0, done.stderr
-    said = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines())
-    assert said == {
-        "notebooks/dropped.ipynb": "deleted",
-        "notebooks/edited.ipynb": "changed",
-        "notebooks/moved.ipynb → notebooks/to here.ipynb": "renamed",
-        "notebooks/new.ipynb": "added",
-    }
-    text = (project / "reports/delivery/notebooks.md").read_text()
-    assert "\n-  x10 = 10\n+  print('ten')\n" in text
-    assert "execution_count" not in text
-    assert text.count("<details>") == text.count("</details>") == 4
-    page = (project / "reports/delivery/notebooks.html").read_text()
-    assert "11 cells unchanged" in page
-    assert '<pre class="output">42</pre>' in page.replace("\n", "")
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("<<<<<<< HEAD\n{}\n=======", "it is no notebook: conflict markers, or not JSON"),
-        (["x = 1", "1 / 0"], "cell 2: ZeroDivisionError: division by zero"),
-    ],
-)
-def test_a_broken_notebook_is_a_finding(project, verb, git, content, sentence):
-    path = project / "notebooks/odd.ipynb"
-    if isinstance(content, str):
-        path.write_text(content)
-    else:
-        write_notebook(path, *content)
-    git(project, "-c", "filter.nbstripout.clean=cat", "add", path)
-    done = verb("notebooks", project)
-    assert done.returncode == 1
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("notebooks/odd.ipynb: added; ")
-    assert sentence in line
-    assert sentence in (project / "reports/delivery/notebooks.md").read_text()
-
-
-def test_without_changed_notebooks_there_is_nothing_to_show(project, verb):
-    done = verb("notebooks", project)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert (project / "reports/delivery/notebooks.md").read_text() == ""
