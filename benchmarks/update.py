@@ -56,6 +56,7 @@ def main() -> None:
         (project,) = (folder / "first").iterdir()
         for turn in range(RUNS + 1):
             copy = shutil.copytree(project, folder / f"project{turn}")
+            run("git", "status", folder=copy)  # as in a folder in use, git knows the files by sight
             updates.append(run(*UPDATE, folder=copy))
             renders.append(
                 run(*render, folder / f"render{turn}", folder=folder, CD4ML_INIT="0") * 2
