@@ -61,9 +61,9 @@ class Answer(BaseHTTPRequestHandler):
 
 if FAULT == "exits":
     sys.exit("the model is missing")
-if port := os.environ.get("PORT"):  # in a container
-    ThreadingHTTPServer(("0.0.0.0", int(port)), Answer).serve_forever()  # noqa: S104
 handler = Answer if os.environ["MODEL_HASH"] else Page
+if port := os.environ.get("PORT") or os.environ.get("STREAMLIT_SERVER_PORT"):  # in a container
+    ThreadingHTTPServer(("0.0.0.0", int(port)), handler).serve_forever()  # noqa: S104
 server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
 target = Path(os.environ["PORT_FILE"])
 target.with_suffix(".new").write_text(str(server.server_port))

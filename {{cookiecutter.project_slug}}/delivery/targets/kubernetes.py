@@ -140,11 +140,11 @@ def _read(document: dict[str, Any]) -> Deployed:
 
 def _show(environment: Environment, wanted: Deployed) -> None:
     """Bring up the dashboard of a version; without one, take away what is there."""
+    here = ("--namespace", _namespace(environment), "--ignore-not-found")
     if wanted.dashboard:
         _apply(environment, _render(environment, wanted, DASHBOARD))
-        return
-    chosen = ("--selector", f"{NAME}={DASHBOARD}", "--namespace", _namespace(environment))
-    _kubectl(environment, "delete", KINDS, *chosen, "--ignore-not-found")
+    elif _kubectl(environment, "get", "deployment", DASHBOARD, *here, "--output", "json"):
+        _kubectl(environment, "delete", KINDS, "--selector", f"{NAME}={DASHBOARD}", *here)
 
 
 def _apply(environment: Environment, documents: list[dict[str, Any]]) -> None:
