@@ -46,13 +46,14 @@ REVIEWED, TAGGED = {"REVIEW_APPS": "true"}, {"TAG_ENVIRONMENT": "staging"}
 SCHEDULED = REVIEWED | {"MONITOR": "true", "RETRAIN": "true"}
 BUTTON = {"VERB": "deploy", "ENVIRONMENT": "production", "VERSION": "v1"}
 BACK = {"VERB": "rollback", "ENVIRONMENT": "production", "VERSION": ""}
-SECRETS = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DEPLOY_KUBECONFIG")
-SECRETS += ("REGISTRY_PASSWORD", "SSH_PRIVATE_KEY", "STORAGE_PASSWORD", "STORAGE_TOKEN")
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DASHBOARD_PASSWORD")
+SECRETS += ("DEPLOY_KUBECONFIG", "REGISTRY_PASSWORD", "SSH_PRIVATE_KEY")
+SECRETS += ("STORAGE_PASSWORD", "STORAGE_TOKEN")
 KEYS = {name: f"the {name}" for name in SECRETS}
 STORAGE = {
     name: f"the {name}"
     for name in SECRETS
-    if name not in ("DEPLOY_KUBECONFIG", "REGISTRY_PASSWORD")
+    if name not in ("DASHBOARD_PASSWORD", "DEPLOY_KUBECONFIG", "REGISTRY_PASSWORD")
 }
 
 # what happens, and which jobs it starts after which others
@@ -286,6 +287,15 @@ def test_the_address_of_a_cluster_reaches_the_jobs_that_reproduce(changed, plan,
     for job in made:
         given = [job.env, *(step.env for step in job.steps)]
         assert address.items() <= {k: v for env in given for k, v in env.items()}.items()
+
+
+@pytest.mark.parametrize("inputs", [BUTTON, BACK], ids=["deploy", "rollback"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_button_knows_what_opens_registry_host_and_dashboard(changed, plan, provider, inputs):
+    (job,) = plan(provider, changed(provider), Event("button", inputs=inputs, secrets=KEYS))
+    given = [job.env, *(step.env for step in job.steps)]
+    for name in ("DASHBOARD_PASSWORD", "DEPLOY_KUBECONFIG", "REGISTRY_PASSWORD", "SSH_PRIVATE_KEY"):
+        assert KEYS[name] in [env.get(name) for env in given], name
 
 
 def lint(provider, folder) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -48,6 +49,30 @@ assert "does not answer" in told(), told()
 assert "The monitor has not looked yet" in told()
 print("well")
 """
+PASSWORD = "of the team, é"  # noqa: S105
+ENTER = f"""
+def shows():
+    return "The model earns" in told() or bool(at.tabs)
+(field,) = at.text_input
+assert field.proto.type == field.proto.PASSWORD and not shows()
+for wrong in ("of the team", " ", "{PASSWORD} "):
+    at.text_input[0].set_value(wrong).run()
+    assert not at.exception, at.exception
+    assert "This is not the password." in told() and not shows(), told()
+at.text_input[0].set_value("{PASSWORD}").run()
+assert not at.exception, at.exception
+assert "The model earns" in told() and "Password" not in [f.label for f in at.text_input]
+at.number_input[0].set_value(7).run()
+assert shows(), "asked again"
+at = AppTest.from_file("{APP}", default_timeout=60).run()
+assert not shows(), "open to the next session"
+print("well")
+"""
+CLOSED = """
+assert not at.exception and not at.text_input and not at.tabs
+assert "set DASHBOARD_PASSWORD" in told() and "The model earns" not in told(), told()
+print("well")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +101,23 @@ def test_without_a_service_or_a_monitor_it_says_what_to_do(user, project):
     assert look(user, project, WITHOUT, SERVICE="http://127.0.0.1:9").endswith("well\n")
 
 
+def test_the_password_is_asked_for_and_only_it_opens_the_page(user, project, address):
+    said = look(user, project, ENTER, SERVICE=address, DASHBOARD_PASSWORD=PASSWORD)
+    assert said.endswith("well\n")
+
+
+def test_whom_other_machines_reach_without_a_password_shows_nothing(user, project, tmp_path):
+    for name in ("src", "reports"):  # and no address: Streamlit then listens on all
+        (tmp_path / name).symlink_to(project / name)
+    command = (project / ".venv/bin/python", "-c", AT + CLOSED)
+    assert user(*command, cwd=tmp_path, DASHBOARD_PASSWORD="").stdout.endswith("well\n")
+
+
 def test_without_reports_it_names_the_command(user, project, tmp_path):
     other = tmp_path / "empty"
     (other / APP).parent.mkdir(parents=True)
     (other / APP).write_text((project / APP).read_text())
+    shutil.copytree(project / ".streamlit", other / ".streamlit")
     code = 'assert "make reproduce" in told()'
     user(project / ".venv/bin/python", "-c", AT + code, cwd=other)
 

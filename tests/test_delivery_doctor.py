@@ -59,11 +59,13 @@ def test_each_line_follows_what_is_there(project, run, git, needs, tmp_path):
     (project / ".git/hooks").mkdir(exist_ok=True)
     (project / ".git/hooks/pre-commit").touch()
     (project / "uv.lock").touch()
-    after = look(SSH_PRIVATE_KEY="hunter2", HOME=tmp_path)
+    after = look(SSH_PRIVATE_KEY="hunter2", DASHBOARD_PASSWORD="hunter2", HOME=tmp_path)
     for name in ("git name", "git remote", "notebook drivers", "commit hooks", "lock"):
         assert before[name][0] == "missing", name
         assert after[name] == ("ok", ""), name
-    assert after["SSH_PRIVATE_KEY"][0] == "ok"
+    assert after["SSH_PRIVATE_KEY"][0] == after["DASHBOARD_PASSWORD"][0] == "ok"
+    remedy = "set it here, and among the secrets of your CI"
+    assert before["DASHBOARD_PASSWORD"] == ("missing", remedy)
     assert before["SSH_PRIVATE_KEY"][0] == after["SSH_KNOWN_HOSTS"][0] == "missing"
     with registry.running(needs("docker-registry"), tmp_path / "images", closed=True) as address:
         who = {"IMAGE_REGISTRY": address, "REGISTRY_USER": "ci"}

@@ -49,6 +49,13 @@ ENV PORT=8000 GIT_REVISION={commit} MODEL_HASH=model DATA_HASH=data FAULT={fault
 USER 10001:10001
 CMD ["python3", "/stand_in.py"]
 """
+DASHBOARD = """FROM {base}
+COPY stand_in.py /stand_in.py
+LABEL org.opencontainers.image.revision={commit}
+ENV STREAMLIT_SERVER_PORT=8501 GIT_REVISION={commit} MODEL_HASH= DATA_HASH=
+USER 10001:10001
+CMD ["python3", "/stand_in.py"]
+"""
 CADDY = """FROM {base}
 COPY caddy /usr/local/bin/caddy
 ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
@@ -132,6 +139,10 @@ def project(bake, tmp_path, git, engine, base):
         name = f"{engine['IMAGE_REGISTRY']}/promotion_ranker:{commit[:12]}"
         build(images, name, SERVICE.format(base=base, commit=commit, fault=fault), engine)
         podman("push", name, settings=engine)
+        if version == "v1":
+            name = name.replace(":" + commit[:12], "-dashboard:" + commit[:12])
+            build(images, name, DASHBOARD.format(base=base, commit=commit), engine)
+            podman("push", name, settings=engine)
     project.joinpath("port").write_text(str(port))
     return project
 
@@ -139,19 +150,19 @@ def project(bake, tmp_path, git, engine, base):
 def test_the_whole_sequence_on_a_real_engine(project, run, git, engine):
     port = int((project / "port").read_text())
 
-    def verb(*words, check=0):
+    def verb(*words, check=0, **more):
         command = (sys.executable, "-m", "delivery", *words)
-        done = run(*command, cwd=project, check=False, **engine)
+        done = run(*command, cwd=project, check=False, **engine, **more)
         assert done.returncode == check, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def ask(environment):
-        url, host = f"http://127.0.0.1:{port}/version", f"{environment}.localhost"
+    def ask(environment, path="/version", fact="revision"):
+        url, host = f"http://127.0.0.1:{port}{path}", f"{environment}.localhost"
         request = urllib.request.Request(url, headers={"Host": host})
         for _ in range(50):
             try:
                 with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-                    return json.load(answer)["revision"]
+                    return json.load(answer)[fact]
             except urllib.error.HTTPError as error:
                 if error.code == 404:
                     return None
@@ -167,8 +178,11 @@ def test_the_whole_sequence_on_a_real_engine(project, run, git, engine):
     assert re.search("v3 was rolled back: .*features are 9 days old.*v2 still serves", said)
     assert ask("staging") == commits["v2"]
     for _ in range(2):
-        verb("review-app", "up", "--number=42", "--version=v1")
-    assert ask("review-42") == commits["v1"]
+        verb("review-app", "up", "--number=42", "--version=v1", DASHBOARD_PASSWORD="$ecret")
+    assert ask("review-42") == ask("dashboard-review-42", "/") == commits["v1"]
+    assert ask("dashboard-review-42", "/", "asks") == commits["v1"], "of another version's service"
+    assert ask("dashboard-review-42", "/", "closed") is True
+    assert ask("dashboard-staging", "/") is None
     verb("deploy", "--version=v1", "--environment=staging", "--share=50")
     assert {ask("staging") for _ in range(4)} == set(commits.values())
     verb("rollback", "--environment=staging")
@@ -182,7 +196,7 @@ def test_the_whole_sequence_on_a_real_engine(project, run, git, engine):
     ]
     for _ in range(2):
         verb("review-app", "down", "--number=42")
-    assert ask("review-42") is None
+    assert ask("review-42") is ask("dashboard-review-42", "/") is None
     (name,) = podman("ps", "--filter=label=delivery.app", "--quiet", settings=engine).split()
     (found,) = json.loads(podman("inspect", name, settings=engine))
     assert found["HostConfig"]["ReadonlyRootfs"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ENTER = "import json, os; from delivery import identity; identity.log_in_to_storage(); "
+ENTER = "import json, os; from delivery import __main__, identity; __main__.forget_unset(); "
+ENTER += "identity.log_in_to_storage(); "
 ENTER += "print(json.dumps(dict(os.environ)))"
 CLOUDS = {
     "AWS_ROLE_ARN": "arn:aws:iam::1:role/ci",

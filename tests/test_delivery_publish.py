@@ -128,6 +128,17 @@ def test_the_dashboard_is_published_beside_the_service_under_the_same_tags(
     assert publish("--part=dashboard") == (digest, False)
 
 
+def test_where_a_password_closes_the_dashboard_both_are_published(publish, project, git, address):
+    unset = "$(DASHBOARD_PASSWORD)"  # as Azure says it
+    service, _ = publish(DASHBOARD_PASSWORD=unset)
+    said, built = publish(DASHBOARD_PASSWORD="hunter2")
+    commit = git(project, "rev-parse", "HEAD")
+    found = Registry(f"{address}/promotion_ranker-dashboard").digest(commit[:12])
+    assert built
+    assert said.split() == [service, found]
+    assert publish(DASHBOARD_PASSWORD="hunter2") == (said, False)
+
+
 def test_a_version_never_changes(publish, project, git, address):
     publish()
     git(project, "tag", "v1.0.0")

@@ -24,6 +24,8 @@ from conftest import ROOT, TOOLS
 STUBS = Path(__file__).with_name("stubs")
 CLIENTS = {"compose": "docker", "kubernetes": "kubectl"}
 TARGETS = sorted(CLIENTS)
+CLOSED = {"DASHBOARD_PASSWORD": "of $the team"}
+NAME = "app.kubernetes.io/name"
 OPERATOR = "dask-kubernetes==2026.3.0"
 
 
@@ -51,12 +53,19 @@ class World:
         }
         return commit
 
+    def publish_dashboard(self, version, fault=""):
+        """Push the image of the dashboard of a commit."""
+        commit = self.git(self.project, "rev-parse", version)
+        labels = {"org.opencontainers.image.revision": commit, "test.fault": fault}
+        registry.push(self.address, "promotion_ranker-dashboard", commit[:12], labels)
+
     def verb(self, *words, check=0, **variables):
         """Run a verb; what it prints."""
         command = (sys.executable, "-m", "delivery", *words)
         done = self.run(*command, cwd=self.project, check=False, **self.variables | variables)
         assert done.returncode == check, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+        assert CLOSED["DASHBOARD_PASSWORD"] not in done.stdout + done.stderr
         if check:
             assert re.fullmatch(r"ERROR: .+\n", done.stderr), done.stderr
         return done.stderr if check else done.stdout
@@ -73,24 +82,34 @@ class World:
 
     def ask(self, environment):
         """What people get under the host name of an environment; the revision, or nothing."""
-        host = f"{environment}.localhost"
+        found = self._look(f"{environment}.localhost", "/version")
+        return found and found["revision"]
+
+    def see(self, environment):
+        """The revisions of an environment's dashboard and of whom it asks, or nothing."""
+        found = self._look(f"dashboard-{environment}.localhost", "/")
+        assert not found or found["closed"], "everybody may look"
+        return found and (found["revision"], found["asks"])
+
+    def _look(self, host, path):
         if self.target == "compose":
-            return self._get(self.state()["ports"][1], host)
-        objects = self.state()["objects"].values()
-        for ingress in (o for o in objects if o["kind"] == "Ingress"):
-            if ingress["spec"]["rules"][0]["host"] == host:
-                chosen = {"app.kubernetes.io/name": "service"}.items()
-                here = ingress["metadata"]["namespace"]
+            return self._get(self.state()["ports"][1], host, path)
+        objects = self.state()["objects"]
+        for ingress in (o for o in objects.values() if o["kind"] == "Ingress"):
+            (rule,), here = ingress["spec"]["rules"], ingress["metadata"]["namespace"]
+            if rule["host"] == host:
+                name = rule["http"]["paths"][0]["backend"]["service"]["name"]
+                chosen = objects[f"service/{here}/{name}"]["spec"]["selector"].items()
                 pods = [p for p in self.state()["pods"] if p["namespace"] == here]
                 found = [p for p in pods if chosen <= p["labels"].items()]
-                return [self._get(pod["port"], host) for pod in found][-1]
+                return [self._get(pod["port"], host, path) for pod in found][-1]
         return None
 
-    def _get(self, port, host):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/version", headers={"Host": host})
+    def _get(self, port, host, path):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-                return json.load(answer)["revision"]
+                return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == 404:  # no environment of this name
                 return None
@@ -284,6 +303,70 @@ def test_a_review_app_comes_up_twice_beside_main_and_goes_twice(world):
 
 
 @pytest.mark.slow
+def test_a_dashboard_comes_and_goes_with_the_service_that_it_asks(world):
+    v1, v2 = (revision(world, version) for version in ("v1", "v2"))
+    world.publish_dashboard("v1")
+    assert "dashboard" not in world.deploy("v1")
+    assert world.see("staging") is None
+    said = world.deploy("v1", **CLOSED)
+    assert "http://staging.localhost, its dashboard at http://dashboard-staging.localhost" in said
+    assert world.see("staging") == (v1, v1)
+    world.publish_dashboard("v2")
+    world.verb("review-app", "up", "--number", "42", **CLOSED)
+    assert "serves already" in world.verb("review-app", "up", "--number=42", **CLOSED)
+    assert world.see("review-42") == (v2, v2)
+    assert world.see("staging") == (v1, v1)
+    assert [row["health"] for row in world.table()] == ["ok", "ok"]
+    for _ in range(2):
+        world.verb("review-app", "down", "--number", "42")
+        assert world.see("review-42") is world.ask("review-42") is None
+    assert world.see("staging") == (v1, v1)
+    command = ("grep", "-rF", CLOSED["DASHBOARD_PASSWORD"], world.project)
+    assert world.run(*command, cwd=world.project, check=False).returncode == 1
+
+
+@pytest.mark.slow
+def test_a_dashboard_follows_every_deploy_and_roll_back_and_a_canary_has_none(world):
+    v1, v2 = (revision(world, version) for version in ("v1", "v2"))
+    for version in ("v1", "v2"):
+        world.publish_dashboard(version)
+    back = ("rollback", "--environment=staging")
+    world.deploy("v1", **CLOSED)
+    world.deploy("v2", "staging", "--share=10", **CLOSED)
+    assert world.see("staging")[0] == v1
+    world.deploy("v2", **CLOSED)
+    assert world.see("staging") == (v2, v2)
+    world.verb(*back, IMAGE_REGISTRY=None, **CLOSED)
+    assert world.see("staging") == (v1, v1)
+    world.verb(*back)  # nobody says what would close it
+    assert world.see("staging") is None
+    assert world.ask("staging") == v2
+    world.verb("review-app", "up", "--number", "1", **CLOSED)
+    file = world.project / "deploy/environments.yaml"
+    file.write_text(file.read_text().replace("keep_days: 14", "keep_days: 0"))
+    world.verb("review-app", "sweep")
+    assert world.see("review-1") is None
+    assert len(alive(world)) == (2 if world.target == "compose" else 1)  # the proxy, and v2
+
+
+@pytest.mark.slow
+def test_a_dashboard_that_is_missing_or_not_healthy_is_no_version(world):
+    v1 = revision(world, "v1")
+    world.publish_dashboard("v1")
+    world.deploy("v1", **CLOSED)
+    said = world.deploy("v2", check=1, **CLOSED)
+    assert "promotion_ranker-dashboard has no image of v2" in said
+    assert "`make image PART=dashboard PUSH=1` there" in said
+    assert world.see("staging") == (v1, v1)
+    world.publish_dashboard("v2", "unready")
+    said = world.deploy("v2", check=1, **CLOSED)
+    reasons = {"compose": "/_stcore/health says HTTP Error 503", "kubernetes": "timed out waiting"}
+    assert reasons[world.target] in said
+    assert "v1 still serves in staging" in said
+    assert (world.ask("staging"), world.see("staging")) == (v1, (v1, v1))
+
+
+@pytest.mark.slow
 def test_old_review_apps_are_swept_and_nothing_else(world):
     file = world.project / "deploy/environments.yaml"
     world.deploy("v1")
@@ -462,18 +545,28 @@ def test_the_overlays_are_those_that_a_cluster_takes(bake, run, needs, overlay):
 
     folder = bake(deploy="kubernetes") / "deploy/kubernetes/overlays" / overlay
     text = run(needs("kubectl"), "kustomize", folder, cwd=folder).stdout
-    found = {document["kind"]: document for document in yaml.safe_load_all(text)}
-    for document in found.values():
+    parts = {"service": {}, "dashboard": {}}
+    for document in yaml.safe_load_all(text):
         for version in ("1.28", "1.32"):
             kubernetes_validate.validate(document, version, strict=True)
-    assert set(found) == {
-        *("Namespace", "Deployment", "Service", "Ingress", "HorizontalPodAutoscaler"),
-        *("PodDisruptionBudget", "NetworkPolicy"),
-    }
-    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
-    assert container["securityContext"]["readOnlyRootFilesystem"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["resources"]["limits"]["memory"]
+        assert document["metadata"]["name"] == document["metadata"]["labels"][NAME]
+        parts[document["metadata"]["name"]][document["kind"]] = document
+    found, dashboard = parts.values()
+    both = {"Deployment", "Service", "Ingress", "NetworkPolicy"}
+    assert set(dashboard) == both | {"Secret"}
+    assert set(found) == both | {"Namespace", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
+    for kinds, path in ((found, "/readyz"), (dashboard, "/_stcore/health")):
+        (container,) = kinds["Deployment"]["spec"]["template"]["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["readinessProbe"]["httpGet"]["path"] == path
+        assert container["resources"]["limits"]["memory"]
+    (secret,) = container["envFrom"]
+    assert secret == {"secretRef": {"name": "dashboard"}}, "it would start without a password"
+    assert "data" not in dashboard["Secret"]
+    assert "stringData" not in dashboard["Secret"]
+    (asked, _) = dashboard["NetworkPolicy"]["spec"]["egress"]
+    chosen = asked["to"][0]["podSelector"]["matchLabels"]
+    assert chosen.items() <= found["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
     replicas = found["HorizontalPodAutoscaler"]["spec"]["minReplicas"]
     assert replicas == (2 if overlay == "production" else 1)
 

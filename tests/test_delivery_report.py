@@ -66,7 +66,7 @@ def reported(changed, verb, git, tmp_path_factory):
     environments.parent.mkdir(exist_ok=True)
     environments.write_text("review:\n  url: https://review-{number}.example\n")
     with pull_requested(project, git, folder) as (forge, variables):
-        done = verb("report", project, **variables)
+        done = verb("report", project, **variables, DASHBOARD_PASSWORD="hunter2")
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     text = (project / "reports/delivery/report.md").read_text()
@@ -88,7 +88,9 @@ def test_a_change_is_reported_to_everybody(reported):
     assert re.search(r"^## 🟢 Promote|^## 🔴 Block|^## 🟡 Needs a person", text, re.M)
     assert "against main" in text
     assert "[this run](https://github.example/team/ranker/actions/runs/123)" in text
-    assert "[The review app](https://review-7.example)" in text
+    links = "[The review app](https://review-7.example), and "
+    assert f"{links}[its dashboard](https://dashboard-review-7.example)." in text
+    assert "hunter2" not in text
 
 
 def test_the_figures_are_those_of_both_commits(reported, git):

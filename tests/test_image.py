@@ -10,7 +10,9 @@ import time
 
 import base_image
 import pytest
+from browser import browse
 from conftest import TOOLS
+from registry import free_port
 from service import Load, ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
@@ -267,13 +269,44 @@ def test_the_dockerfile_is_clean_and_builds_everywhere(living):
         assert trap not in text
 
 
-def test_the_dashboard_is_an_image_of_its_own(start_dashboard, within):
-    container = start_dashboard(*HARDENED)
-    look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8501/').status)"
+def test_the_dashboard_is_an_image_of_its_own_and_shows_its_service_to_who_knows_the_password(
+    living, start, start_dashboard, within, needs, tmp_path
+):
+    port, page_port = free_port(), free_port()
+    start("--network=host", "--env=HOST=127.0.0.1", f"--env=PORT={port}", "--read-only")
+    told = {"DASHBOARD_PASSWORD": "hunter2", "SERVICE": f"http://127.0.0.1:{port}"}
+    told |= {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_SERVER_PORT": page_port}
+    options = [f"--env={name}={value}" for name, value in told.items()]
+    container = start_dashboard(*HARDENED[1:], "--network=host", *options)
+    elsewhere = {"ADDRESS": "127.0.0.2", "PORT": page_port}  # as other machines reach it, and open
+    options = [f"--env=STREAMLIT_SERVER_{name}={value}" for name, value in elsewhere.items()]
+    start_dashboard(*HARDENED[1:], "--network=host", *options)
+    code = "import json; from delivery.targets import ASK, PATHS; "
+    code += "print(json.dumps([ASK, *PATHS['dashboard']]))"
+    asked = json.loads(run(living / ".venv/bin/python", "-c", code, cwd=living).stdout)
     deadline = time.monotonic() + 120
-    while within(container, look, check=False).returncode:
-        assert time.monotonic() < deadline
+    while (answer := within(container, *asked, check=False)).returncode:
+        assert time.monotonic() < deadline, answer.stderr
         time.sleep(0.5)
+    head = run("git", "rev-parse", "HEAD", cwd=living).stdout.strip()
+    assert json.loads(answer.stdout.splitlines()[-1])["revision"].removesuffix("-changed") == head
+    with browse(needs("chromium"), tmp_path / "profile") as page:
+        page.open(f"http://127.0.0.1:{page_port}/")
+        page.until("document.querySelector('input[type=password]')", 60)
+        page.screenshot(tmp_path / "closed.png")
+        assert "The model earns" not in page.evaluate("document.body.innerText")
+        page.evaluate("document.querySelector('input[type=password]').focus()")
+        page.type("hunter2")
+        page.press_enter()
+        page.until("document.body.innerText.includes('The model earns')", 60)
+        page.evaluate("document.querySelectorAll('[role=tab]')[2].click()")
+        page.until("document.body.innerText.includes('First in line')", 60)
+        time.sleep(1)  # charts are drawn after the words
+        page.screenshot(tmp_path / "open.png")
+        page.open(f"http://127.0.0.2:{page_port}/")
+        page.until("document.body?.innerText.includes('set DASHBOARD_PASSWORD')", 60)
+        assert "The model earns" not in page.evaluate("document.body.innerText")
+        assert page.errors == []
     listed = "import importlib.util as u, os; print(u.find_spec('xgboost'), os.listdir('/app'))"
     found = within(container, listed).stdout
     assert found.startswith("None")

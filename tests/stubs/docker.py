@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from host import FOLDER, alive, execute, fail, pull, start, state, stop
+from host import FOLDER, alive, execute, fail, keep_secret, pull, start, state, stop
 
 HOST = re.sub(r"\W", "_", os.environ.get("DOCKER_HOST", "local"))
 PROXY = ("caddy", "run", "--resume")
@@ -44,7 +44,7 @@ def find(world, name):
 
 
 def compose(world, words):
-    """`compose --file F --project-name P up --detach --quiet-pull`."""
+    """`compose --file F --project-name P up --detach --quiet-pull`, and COMPOSE_PROFILES."""
     options = parse(["--file", "--project-name", "--detach!", "--quiet-pull!"], words, "+")
     if options.names != ["up"] or not options.detach:
         fail(f"unknown docker command: compose {' '.join(options.names)}")
@@ -59,8 +59,10 @@ def compose(world, words):
         if (facts or {}).get("external") and known not in world["networks"]:
             fail(f"network {known} declared as external, but could not be found")
         world["networks"] = [*{*world["networks"], known}]
-    for service in content["services"].values():
-        create(world, name, interpolate(service))
+    active = set(os.environ.get("COMPOSE_PROFILES", "").split(","))
+    for service in [interpolate(service) for service in content["services"].values()]:
+        if not service.get("profiles") or active & set(service["profiles"]):
+            create(world, name, service)
 
 
 def interpolate(value):
@@ -71,11 +73,11 @@ def interpolate(value):
         return [interpolate(inner) for inner in value]
 
     def look_up(match):
-        if not os.environ.get(match[1]):
+        if match[1] not in os.environ or (match[2] and not os.environ[match[1]]):
             fail(f"required variable {match[1]} is missing a value")
         return os.environ[match[1]]
 
-    return re.sub(r"\$\{(\w+):\?\}", look_up, value) if isinstance(value, str) else value
+    return re.sub(r"\$\{(\w+)(:?)\?\}", look_up, value) if isinstance(value, str) else value
 
 
 def create(world, project, service):
@@ -90,9 +92,25 @@ def create(world, project, service):
     if tuple(service.get("command", ())) == PROXY:
         container |= proxy(world)
     else:
-        aliases = service["networks"]["delivery"]["aliases"]
-        container |= {"aliases": aliases, **start(image(world, service["image"]), name)}
+        container["aliases"] = service["networks"]["delivery"]["aliases"]
+        given = service["environment"]
+        given = {key: os.environ.get(key) if given[key] is None else given[key] for key in given}
+        given = {key: resolve(world, value) for key, value in given.items() if value is not None}
+        labels = image(world, service["image"])
+        container |= {"environment": given, **start(labels, name, given)}
     world["containers"][name] = container
+
+
+def resolve(world, text):
+    """A text, its addresses of containers replaced by those of their processes."""
+    known = {a: c for c in world["containers"].values() for a in c["aliases"]}
+
+    def look_up(match):
+        if match[1] not in known or known[match[1]]["exposes"] != int(match[2]):
+            fail(f"lookup {match[0]}: no such host, or nobody listens there")
+        return f"127.0.0.1:{known[match[1]]['port']}"
+
+    return re.sub(r"\b([\w-]+):(8000|8501)\b", look_up, text)
 
 
 def image(world, name):
@@ -125,14 +143,7 @@ def options(world):
 
 def reload(world):
     """What Caddy within the container does with a new configuration."""
-    ports = {alias: c["port"] for c in world["containers"].values() for alias in c["aliases"]}
-
-    def resolve(match):
-        if match[1] not in ports:
-            fail(f"lookup {match[1]}: no such host")
-        return f"127.0.0.1:{ports[match[1]]}"
-
-    text = options(world) + re.sub(r"\b([\w-]+):8000\b", resolve, sys.stdin.read())
+    text = options(world) + resolve(world, sys.stdin.read())
     program = [Path(sys.executable).with_name("caddy"), "reload", "--adapter", "caddyfile"]
     address = ["--config", "-", "--address", f"127.0.0.1:{world['ports'][0]}"]
     for _ in range(50):
@@ -219,6 +230,7 @@ VERBS = {
 
 def main(words):
     """Do what docker would do."""
+    keep_secret(words)
     verb, *rest = words
     if not (FOLDER / f"{HOST}.json").exists():
         fail(f"Cannot connect to the Docker daemon at {os.environ.get('DOCKER_HOST')}.")

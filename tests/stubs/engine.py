@@ -26,7 +26,10 @@ def build(words):
         if not Path(name).exists():
             sys.exit(f"ERROR: failed to compute cache key: {name}: not found")
     images = json.loads(IMAGES.read_text()) if IMAGES.exists() else {}
-    images[tag] = {NAMES[name]: value for name, value in given.items() if name in NAMES}
+    names = {name: given[name] for name in NAMES if name in given}
+    if "--target" in words:  # only the service's image says what model it holds
+        names = {"GIT_REVISION": given["GIT_REVISION"]}
+    images[tag] = {NAMES[name]: value for name, value in names.items()}
     IMAGES.write_text(json.dumps(images))
 
 

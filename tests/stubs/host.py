@@ -58,17 +58,26 @@ def _get(url):
         return json.load(answer)
 
 
-def start(labels, name):
-    """Start the stand-in of an image; its process and port."""
+def keep_secret(words):
+    """Refuse a command line that holds the password: every user of the machine could read it."""
+    secret = os.environ.get("DASHBOARD_PASSWORD")
+    if secret and any(secret in word for word in words):
+        fail("a password has no place on a command line")
+
+
+def start(labels, name, environment):
+    """Start the stand-in of an image, which says whether it is the dashboard; process and port."""
     file = FOLDER / f"{name}.port"
     file.unlink(missing_ok=True)
     variables = {
         "GIT_REVISION": labels["org.opencontainers.image.revision"],
-        "MODEL_HASH": labels["ml.model.hash"],
-        "DATA_HASH": labels["ml.data.hash"],
+        "MODEL_HASH": labels.get("ml.model.hash", ""),
+        "DATA_HASH": labels.get("ml.data.hash", ""),
         "FAULT": labels.get("test.fault", ""),
         "PORT_FILE": str(file),
+        **environment,
     }
+    exposes = 8000 if variables["MODEL_HASH"] else 8501
     program = [sys.executable, str(Path(__file__).with_name("stand_in.py"))]
     silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     process = subprocess.Popen(
@@ -78,7 +87,8 @@ def start(labels, name):
         pids.write(f"{process.pid}\n")
     while not file.exists() and process.poll() is None:
         time.sleep(0.01)
-    return {"pid": process.pid, "port": int(file.read_text()) if file.exists() else 0}
+    port = int(file.read_text()) if file.exists() else 0
+    return {"pid": process.pid, "port": port, "exposes": exposes}
 
 
 def alive(container):
@@ -102,8 +112,9 @@ def execute(container, words):
     """Run a command in a container."""
     if not alive(container):
         fail(f"Error response from daemon: container {container['name']} is not running")
-    if words[:2] != ["python", "-c"] or len(words) != 3:
+    if words[:2] != ["python", "-c"]:
         fail(f"exec: {words[0]}: not found", 127)
-    variables = os.environ | {"PORT": str(container["port"])}
+    name = "PORT" if container["exposes"] == 8000 else "STREAMLIT_SERVER_PORT"
+    variables = container["environment"] | {name: str(container["port"])}
     done = subprocess.run([sys.executable, *words[1:]], env=variables, check=False)
     sys.exit(done.returncode)

@@ -15,9 +15,11 @@ import socket
 import sys
 import time
 
-from host import FOLDER, execute, fail, pull, start, state, stop
+from host import FOLDER, execute, fail, keep_secret, pull, start, state, stop
 
 NUMBER = "deployment.kubernetes.io/revision"
+KINDS = {"deployments": "deployment", "services": "service", "ingresses": "ingress"}
+KINDS |= {"networkpolicies": "networkpolicy", "secrets": "secret"}
 FLAGS = ("--context", "--namespace", "--selector", "--output", "--filename", "--timeout")
 
 
@@ -52,7 +54,7 @@ def ready(pod):
     """What the readiness probe finds."""
     try:
         with socket.create_connection(("127.0.0.1", pod["port"]), timeout=3) as connection:
-            connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            connection.sendall(f"GET {pod['probe']} HTTP/1.0\r\n\r\n".encode())
             return b" 200 " in connection.recv(100)
     except OSError:
         return False
@@ -73,6 +75,17 @@ def reconcile(world):
                 for pod in [p for p in world["pods"] if p["deployment"] == name and p not in here]:
                     stop(pod)
                     world["pods"].remove(pod)
+    for name, service in world["objects"].items():
+        if name.startswith("service/"):
+            chosen, here = service["spec"]["selector"].items(), service["metadata"]["namespace"]
+            pods = [p for p in world["pods"] if p["namespace"] == here and ready(p)]
+            found = [pod["port"] for pod in pods if chosen <= pod["labels"].items()]
+            endpoint(name).write_text(f"http://127.0.0.1:{found[-1]}" if found else "")
+
+
+def endpoint(name):
+    """A file with the address of one of the pods behind a service."""
+    return FOLDER / name.replace("/", " ")
 
 
 def apply(world, options):
@@ -118,17 +131,37 @@ def roll_out(world, name, wanted):
 
 
 def start_pod(world, name, template, deployment):
-    """A pod; where its image cannot be pulled, it waits for ever."""
+    """A pod; where its image cannot be pulled, or a secret is not there, it waits for ever."""
     world["count"] += 1
     pod = {"name": f"{deployment['metadata']['name']}-{template}-{world['count']}"}
-    spec = deployment["spec"]["template"]
+    spec, namespace = deployment["spec"]["template"], deployment["metadata"]["namespace"]
+    (container,) = spec["spec"]["containers"]
     try:
-        process = start(pull(spec["spec"]["containers"][0]["image"]), pod["name"])
+        given = environment(world, namespace, container)
+        process = start(pull(container["image"]), pod["name"], given)
+        if process["exposes"] != container["ports"][0]["containerPort"]:
+            fail("nobody listens on the port of the container")
+        process |= {"environment": given}
     except SystemExit:
         process = {"pid": 0, "port": 0}
-    namespace = deployment["metadata"]["namespace"]
+    process["probe"] = container["readinessProbe"]["httpGet"]["path"]
     facts = {"namespace": namespace, "deployment": name, "template": f"{name}/{template}"}
     return pod | process | facts | {"labels": spec["metadata"]["labels"]}
+
+
+def environment(world, namespace, container):
+    """A container's variables; an address of a service is the file that knows its pods."""
+    found = {row["name"]: row["value"] for row in container.get("env", ())}
+    for name, value in found.items():
+        service = key("service", namespace, value.removeprefix("http://"))
+        if service in world["objects"]:
+            found[name] = str(endpoint(service))
+    for row in container.get("envFrom", ()):
+        secret = world["objects"].get(key("secret", namespace, row["secretRef"]["name"]))
+        if not secret and not row["secretRef"].get("optional"):
+            fail("CreateContainerConfigError: secret not found")
+        found |= (secret or {"stringData": {}})["stringData"]
+    return found
 
 
 def get(world, options):
@@ -186,7 +219,7 @@ def create(world, options):
 
 
 def delete(world, options):
-    """`delete KIND NAME` and `delete replicasets --selector`."""
+    """`delete KIND NAME`, `delete replicasets --selector` and `delete KINDS --selector`."""
     kind, *names = options.names
     if kind == "namespace":
         if names[0] not in world["namespaces"] and not options.ignore_not_found:
@@ -198,6 +231,13 @@ def delete(world, options):
             kept = [r for r in rows if not matches(options.selector, r["metadata"]["labels"])]
             rows[:] = kept
         return
+    elif options.selector:
+        if unknown := set(kind.split(",")) - set(KINDS):
+            fail(f'error: the server doesn\'t have a resource type "{unknown.pop()}"')
+        here = {key(KINDS[one], options.namespace, "") for one in kind.split(",")}
+        found = [name for name in world["objects"] if name.rpartition("/")[0] + "/" in here]
+        labels = {name: world["objects"][name]["metadata"].get("labels", {}) for name in found}
+        gone = [name for name in found if matches(options.selector, labels[name])]
     else:
         gone = [key(kind, options.namespace, names[0])]
         if gone[0] not in world["objects"] and not options.ignore_not_found:
@@ -243,6 +283,7 @@ def wait(host, options):
 
 def main(words):
     """Do what kubectl would do."""
+    keep_secret(words)
     command = words[words.index("--") + 1 :] if "--" in words else []
     options = parse(words[: words.index("--")] if command else words)
     host = options.context or "local"

@@ -1,6 +1,7 @@
 """Deliver this project: `python -m delivery VERB`; without a verb, the list."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     if verb not in VERBS:
         print(_usage(), file=sys.stderr if verb else sys.stdout)
         return 2 if verb else 0
+    forget_unset()
     try:
         return _find(verb)(rest)
     except DeliveryError as refusal:
@@ -45,6 +47,13 @@ def main(arguments: list[str]) -> int:
         return refusal.code
     except KeyboardInterrupt:
         return 130
+
+
+def forget_unset() -> None:
+    """Drop what a provider hands over though it is not set: empty, or as Azure's `$(NAME)`."""
+    for name, value in list(os.environ.items()):
+        if value in ("", f"$({name})"):
+            del os.environ[name]
 
 
 def _find(verb: str) -> Callable[[list[str]], int]:

@@ -72,6 +72,9 @@ def deliver() -> Iterator[Finding]:
         for name in _environments():
             remedy = "mend its row in deploy/environments.yaml, or start what it names"
             yield _try(f"target {name}", partial(_ask_target, name), remedy)
+    name, fault = "DASHBOARD_PASSWORD", "not set, so versions come without their dashboard"
+    remedy = "set it here, and among the secrets of your CI"
+    yield Finding(name, "" if os.environ.get(name) else fault, remedy)
     for name, option in _secrets():
         remedy = "set it here, or among the secrets of your CI"
         known = os.environ.get(name) or option in _local_options()

@@ -39,6 +39,11 @@ def load() -> dict[str, Environment]:
         raise DeliveryError(f"{FILE}: each environment has url and at ({reason})", 2) from None
 
 
+def address(url: str, part: str = "") -> str:
+    """Where people reach a part of what is at a URL: under a host name of its own."""
+    return url.replace("://", f"://{part}-", 1) if part else url
+
+
 def find(name: str) -> Environment:
     """An environment; `review-42` is that of pull request 42.
 

@@ -20,7 +20,6 @@ GOOGLE = "iam.googleapis.com"
 
 def login(arguments: list[str]) -> int:
     """Let docker, podman, ssh and kubectl use what this job may know."""
-    forget_unset()
     trust_ssh()
     if configuration := os.environ.get("DEPLOY_KUBECONFIG"):
         path = Path.home() / ".kube/config"
@@ -40,7 +39,6 @@ def login(arguments: list[str]) -> int:
 
 def log_in_to_storage() -> None:
     """Give the clouds' libraries, and ssh, what they look for; tokens are short-lived."""
-    forget_unset()
     trust_ssh()
     folder = Path(tempfile.gettempdir()) / f"identity-{os.getuid()}"
     if os.environ.get("AWS_ROLE_ARN") and (token := providers.find().identity(AWS)):
@@ -58,13 +56,6 @@ def log_in_to_storage() -> None:
         }
         place = write(folder / "google.json", json.dumps(account))
         os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = place
-
-
-def forget_unset() -> None:
-    """Drop what a provider hands over though it is not set: empty, or as Azure's `$(NAME)`."""
-    for name, value in list(os.environ.items()):
-        if value in ("", f"$({name})"):
-            del os.environ[name]
 
 
 def trust_ssh() -> None:

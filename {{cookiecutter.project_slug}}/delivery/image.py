@@ -17,6 +17,7 @@ import yaml
 from . import DeliveryError
 from .git import git
 
+DASHBOARD = "dashboard"  # a stage of the Dockerfile and a group of libraries
 HINT = "`make reproduce` or `dvc pull`, then commit dvc.lock"
 
 
@@ -35,6 +36,11 @@ def build(name: str = "", part: str = "") -> int:
 def project() -> str:
     """The name of the project."""
     return tomllib.loads(Path("pyproject.toml").read_text())["project"]["name"]
+
+
+def parts() -> list[str]:
+    """What a version consists of: the service, and its dashboard where a password closes it."""
+    return ["", DASHBOARD] if os.environ.get("DASHBOARD_PASSWORD") else [""]
 
 
 def called(part: str) -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from . import DeliveryError, providers
 from .git import git
-from .image import build, find_engine, repository, revision, tag_of
+from .image import DASHBOARD, build, find_engine, parts, repository, revision, tag_of
 from .registry import Registry
 
-DASHBOARD = "dashboard"  # a stage of the Dockerfile and a group of libraries
 SBOM = "application/vnd.cyclonedx+json"
 
 
 def image(arguments: list[str]) -> int:
-    """Build the service's image; with --push, the registry gets it under its commit and tags."""
+    """Build the service's image; with --push, the registry gets it under its commit and tags.
+
+    It then gets the dashboard's, too, where DASHBOARD_PASSWORD is set.
+    """
     parser = argparse.ArgumentParser("image", description=image.__doc__)
     parser.add_argument("--push", action="store_true", help="to IMAGE_REGISTRY; prints the digest")
     parser.add_argument("--part", default="", choices=[DASHBOARD], help="instead of the service")
@@ -29,7 +31,8 @@ def image(arguments: list[str]) -> int:
     commit = revision()
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise DeliveryError("only a commit is pushed: commit what changed, then try again", 2)
-    print(push(commit, Registry(repository(options.part)), options.part))
+    for part in [options.part] if options.part else parts():
+        print(push(commit, Registry(repository(part)), part))
     return 0
 
 
@@ -68,6 +71,22 @@ def push(commit: str, registry: Registry, part: str) -> str:
             )
         registry.tag(digest, tag)
     return digest
+
+
+def find(commit: str, version: str, part: str = "") -> tuple[str, dict[str, str]]:
+    """Digest and labels of the image of a commit, which somebody calls by the name of a version.
+
+    Raises:
+        DeliveryError: the registry has none, or one that is of another commit.
+    """
+    name, make = repository(part), f"make image{f' PART={part}' if part else ''} PUSH=1"
+    registry = Registry(name)
+    if not (digest := registry.digest(tag_of(commit))):
+        raise DeliveryError(f"{name} has no image of {version} ({commit[:12]}): `{make}` there")
+    labels = registry.labels(digest)
+    if labels.get("org.opencontainers.image.revision") != commit:
+        raise DeliveryError(f"the image {name}:{tag_of(commit)} was not made of {commit}")
+    return digest, labels
 
 
 def list_contents(group: str) -> bytes:

@@ -16,8 +16,8 @@ from dataclasses import asdict, replace
 from . import DeliveryError, environments, targets
 from .environments import Environment
 from .git import git
-from .image import repository, tag_of
-from .registry import Registry
+from .image import DASHBOARD, parts, repository
+from .publish import find
 from .targets import Deployed, Target
 
 COLUMNS = ("environment", "version", "digest", "model_hash", "data_hash", "who", "when")
@@ -33,7 +33,7 @@ def deploy(arguments: list[str]) -> int:
     target, environment = targets.find(), environments.find(options.environment)
     if not 1 <= options.share <= 100:
         raise DeliveryError(f"--share is a percentage from 1 to 100, not {options.share}", 2)
-    wanted = replace(resolve(options.version, environment), share=options.share)
+    wanted = resolve(options.version, environment, options.share)
     print(bring_up(target, environment, wanted))
     return 0
 
@@ -53,7 +53,9 @@ def rollback(arguments: list[str]) -> int:
     if not previous:
         sentence = f"{environment.name} has nothing to roll back to: no version served before"
         raise DeliveryError(sentence)
-    print(bring_up(target, environment, replace(previous, who=who(), when=now())))
+    dashboard = previous.dashboard if DASHBOARD in parts() else ""  # never an open one
+    wanted = replace(previous, who=who(), when=now(), dashboard=dashboard)
+    print(bring_up(target, environment, wanted))
     return 0
 
 
@@ -74,8 +76,8 @@ def status(arguments: list[str]) -> int:
     return 0 if all(row["health"] == "ok" for row in rows) else 1
 
 
-def resolve(version: str, environment: Environment) -> Deployed:
-    """What a tag or a commit is in the registry; nothing is built.
+def resolve(version: str, environment: Environment, share: int = 100) -> Deployed:
+    """What a tag or a commit is in the registry; nothing is built. A canary has no dashboard.
 
     Raises:
         DeliveryError: git does not know it, or the registry has no image of it.
@@ -87,26 +89,21 @@ def resolve(version: str, environment: Environment) -> Deployed:
     except DeliveryError:
         sentence = f"git knows no version {version}: `git fetch --tags`, or mend its name"
         raise DeliveryError(sentence, 2) from None
-    name = repository()
-    registry = Registry(name)
-    digest = registry.digest(tag_of(revision))
-    if not digest:
-        sentence = f"{name} has no image of {version} ({revision[:12]}): `make image PUSH=1` there"
-        raise DeliveryError(sentence)
-    labels = registry.labels(digest)
-    if labels.get("org.opencontainers.image.revision") != revision:
-        raise DeliveryError(f"the image {name}:{tag_of(revision)} was not made of {revision}")
+    digest, labels = find(revision, version)
+    shown = DASHBOARD in parts() and share == 100
     return Deployed(
         environment=environment.name,
         version=version,
         revision=revision,
-        image=name,
+        image=repository(),
         digest=digest,
         model_hash=labels["ml.model.hash"],
         data_hash=labels["ml.data.hash"],
         who=who(),
         when=now(),
         url=environment.url,
+        share=share,
+        dashboard=find(revision, version, DASHBOARD)[0] if shown else "",
     )
 
 
@@ -120,7 +117,7 @@ def bring_up(target: Target, environment: Environment, wanted: Deployed) -> str:
         served = serving(target, environment)
         if wanted.share < 100 and not served:
             raise DeliveryError(f"{environment.name} serves nothing a canary could be beside", 2)
-        if served and (served.digest, served.share) == (wanted.digest, wanted.share):
+        if served and served.content == wanted.content:
             with suppress(DeliveryError):
                 check(served, target.ask(environment, served))
                 return f"{environment.name}: {wanted.version} serves already at {served.url}"
@@ -135,7 +132,9 @@ def bring_up(target: Target, environment: Environment, wanted: Deployed) -> str:
             sentence = f"{wanted.version} was rolled back: {fault}; {rest} in {environment.name}"
             raise DeliveryError(sentence) from None
     share = f" to {wanted.share} % of requests" if wanted.share < 100 else ""
-    return f"{environment.name}: {wanted.version} ({wanted.digest}) serves{share} at {wanted.url}"
+    page = f", its dashboard at {wanted.address(DASHBOARD)}" if wanted.dashboard else ""
+    what = f"{environment.name}: {wanted.version} ({wanted.digest})"
+    return f"{what} serves{share} at {wanted.url}{page}"
 
 
 def serving(target: Target, environment: Environment, canary: bool = False) -> Deployed | None:

@@ -6,8 +6,10 @@ import yaml
 
 from . import facts, gate, notebooks, page, plots, providers, revision, rivals
 from .context import Context
+from .environments import address
 from .facts import Facts
 from .gate import Verdict
+from .image import DASHBOARD, parts
 from .plots import Plot
 
 FOLDER = Path("reports/delivery")
@@ -78,7 +80,9 @@ def _link(context: Context) -> str:
     environments = yaml.safe_load(revision.read("deploy/environments.yaml") or "") or {}
     app = environments.get("review", {}).get("url", "")
     if context.pull_request and app and not app.endswith(".localhost"):  # as rendered
-        links.append(f"[The review app]({app.format(number=context.pull_request)}).")
+        app = app.format(number=context.pull_request)
+        page = f", and [its dashboard]({address(app, DASHBOARD)})" if DASHBOARD in parts() else ""
+        links.append(f"[The review app]({app}){page}.")
     return " ".join(links)
 
 

@@ -10,7 +10,7 @@ from .targets import Target
 
 
 def review_app(arguments: list[str]) -> int:
-    """Bring the service of a pull request up or down, or take down all that are old."""
+    """Bring a pull request's service and dashboard up or down, or take down all that are old."""
     parser = argparse.ArgumentParser("review-app", description=review_app.__doc__)
     parser.add_argument("action", choices=["up", "down", "sweep"])
     parser.add_argument("--number", help="of the pull request; default: this run's")

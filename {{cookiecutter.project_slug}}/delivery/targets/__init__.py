@@ -20,21 +20,26 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, Self, cast
 
 from .. import DeliveryError
-from ..environments import Environment
+from ..environments import Environment, address
+from ..image import DASHBOARD
 
 PREFIX = "delivery."
 
 # Asked within the container: it needs neither a name in the DNS nor an open port.
+PATHS = {
+    "": ("http://127.0.0.1:$PORT/readyz", "http://127.0.0.1:$PORT/version"),
+    DASHBOARD: ("http://127.0.0.1:$STREAMLIT_SERVER_PORT/_stcore/health", "$SERVICE/version"),
+}
 ASK = """
-import json, os, urllib.error, urllib.request
-for path in "/readyz", "/version":
+import json, os, sys, urllib.error, urllib.request
+for url in map(os.path.expandvars, sys.argv[1:]):
     try:
-        url = f"http://127.0.0.1:{os.environ.get('PORT', 8000)}{path}"
         print(urllib.request.urlopen(url, timeout=3).read().decode())
     except urllib.error.HTTPError as error:
-        raise SystemExit(json.load(error)["error"])
+        said = error.read().decode()
+        raise SystemExit(json.loads(said)["error"] if said[:1] == "{" else f"{url} says {error}")
     except OSError as error:
-        raise SystemExit(f"it does not listen: {error}")
+        raise SystemExit(f"{url} does not answer: {error}")
 """
 
 
@@ -53,11 +58,26 @@ class Deployed:
     when: str  # ISO 8601, UTC
     url: str
     share: int = 100  # percent of the requests; less than 100 is a canary
+    dashboard: str = ""  # digest of the dashboard's image; empty without one
 
     @property
     def stamp(self) -> str:
         """Its moment as digits, to name what runs it."""
         return "".join(filter(str.isdigit, self.when[:23]))
+
+    @property
+    def content(self) -> tuple[str, int, str]:
+        """What serves whom: of two with the same, one need not be deployed where the other is."""
+        return self.digest, self.share, self.dashboard
+
+    @property
+    def parts(self) -> list[str]:
+        """The service, and the dashboard if there is one."""
+        return ["", DASHBOARD] if self.dashboard else [""]
+
+    def address(self, part: str = "") -> str:
+        """Where people reach it, or a part of it."""
+        return address(self.url, part)
 
     def labels(self) -> dict[str, str]:
         """Its facts as labels of a container or annotations of a pod."""

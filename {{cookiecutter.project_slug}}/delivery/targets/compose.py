@@ -1,7 +1,8 @@
 """Any host with Docker, over SSH: versions of an environment side by side, one proxy before them.
 
 A container that runs serves, one that is stopped is the version before, and one whose name ends in
--next is not healthy yet. So the engine itself is the record, and `status` only asks it.
+-next is not healthy yet. So the engine itself is the record, and `status` only asks it. A version
+with a dashboard is two containers, which come and go together.
 """
 
 import datetime
@@ -16,15 +17,16 @@ from typing import Any
 
 from .. import DeliveryError
 from ..environments import Environment
-from ..image import project
-from . import ASK, PREFIX, Deployed
+from ..image import DASHBOARD, project
+from . import ASK, PATHS, PREFIX, Deployed
 
 SECRETS = ("SSH_PRIVATE_KEY", "SSH_KNOWN_HOSTS")  # of CI, for hosts that are asked by ssh
 PROXY = "delivery-proxy"
 NEXT = "-next"
+PORTS = {"": 8000, DASHBOARD: 8501}
 SITE = """
 %(url)s {
-	@private path /metrics
+	@private path /metrics /_stcore/metrics
 	respond @private 404
 	reverse_proxy %(names)s {
 		%(weights)s
@@ -37,10 +39,11 @@ LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
 @dataclass(frozen=True)
 class Container:
-    """A version on the host."""
+    """A version on the host, or its dashboard."""
 
     name: str
     app: str
+    part: str
     deployed: Deployed
     running: bool
     stopped_at: str
@@ -83,29 +86,35 @@ def up(environment: Environment, wanted: Deployed) -> None:
     """Start a version; requests do not reach it yet."""
     facts = {name.upper(): str(value) for name, value in asdict(wanted).items()}
     slot = _slot(environment, wanted)
-    _compose(environment, "compose", slot, **facts, APP=project(), SLOT=slot)
+    profile = DASHBOARD if wanted.dashboard else ""
+    facts |= {"APP": project(), "SLOT": slot, "COMPOSE_PROFILES": profile}
+    _compose(environment, "compose", slot, **facts)
 
 
 def ask(environment: Environment, wanted: Deployed) -> str:
     """What a version says of itself; DeliveryError says why it is not ready."""
-    for container in _containers(environment):
-        if container.deployed == wanted and container.running:
-            return _docker(environment, "exec", container.name, "python", "-c", ASK)
-    raise DeliveryError(f"no container of {wanted.version} runs")
+    found = [c for c in _containers(environment) if c.deployed == wanted and c.running]
+    names, answer = {container.part: container.name for container in found}, ""
+    for part in wanted.parts:
+        if part not in names:
+            raise DeliveryError(f"no {part or 'container'} of {wanted.version} runs")
+        answer = _docker(environment, "exec", names[part], "python", "-c", ASK, *PATHS[part])
+    return answer  # a dashboard's tells what the service says to it
 
 
 def keep(environment: Environment, wanted: Deployed) -> None:
     """Let requests reach a version; without a share, what served before is stopped and kept."""
-    slot = _slot(environment, wanted)
-    _docker(environment, "rename", f"{slot}{NEXT}", slot)
+    for part in wanted.parts:
+        name = "-".join(filter(None, [_slot(environment, wanted), part]))
+        _docker(environment, "rename", f"{name}{NEXT}", name)
     found = _containers(environment)
-    _route(environment, found)
     others = [c for c in found if _is_here(c, environment) and c.deployed != wanted]
     leaving = [c for c in others if c.serves and (wanted.share == 100 or c.deployed.share < 100)]
+    _route(environment, [container for container in found if container not in leaving])
     if leaving:
         _docker(environment, "stop", *(container.name for container in leaving))
     before = _before(others, leaving)
-    rest = [c.name for c in others if c != before and (not c.serves or c in leaving)]
+    rest = [c.name for c in others if c.deployed != before and (not c.serves or c in leaving)]
     if rest:
         _docker(environment, "rm", "--force", *rest)
 
@@ -122,23 +131,24 @@ def down(environment: Environment) -> None:
 
 def previous(environment: Environment) -> Deployed | None:
     """The version that was stopped last."""
-    here = [c for c in _containers(environment) if _is_here(c, environment)]
-    before = _before(here)
-    return before.deployed if before else None
+    return _before([c for c in _containers(environment) if _is_here(c, environment)])
 
 
 def status(places: Iterable[Environment]) -> list[Deployed]:
     """What serves on the hosts of some environments."""
     hosts = {environment.at: environment for environment in places}
     found = (c for place in hosts.values() for c in _containers(place) if c.app == project())
-    return sorted((c.deployed for c in found if c.serves), key=lambda d: (d.environment, -d.share))
+    serving = (c.deployed for c in found if c.serves and not c.part)
+    return sorted(serving, key=lambda deployed: (deployed.environment, -deployed.share))
 
 
-def _before(containers: list[Container], leaving: Sequence[Container] = ()) -> Container | None:
+def _before(containers: list[Container], leaving: Sequence[Container] = ()) -> Deployed | None:
     """The whole version that was stopped last; those that are leaving are stopped just now."""
-    whole = [c for c in containers if c.deployed.share == 100 and not c.name.endswith(NEXT)]
+    services = [c for c in containers if not c.part and not c.name.endswith(NEXT)]
+    whole = [container for container in services if container.deployed.share == 100]
     stopped = [container for container in whole if not container.running or container in leaving]
-    return max(stopped, key=lambda c: (c in leaving, c.stopped_at), default=None)
+    last = max(stopped, key=lambda c: (c in leaving, c.stopped_at), default=None)
+    return last.deployed if last else None
 
 
 def _remove(environment: Environment, chosen: Callable[[Container], bool]) -> None:
@@ -153,7 +163,7 @@ def _remove(environment: Environment, chosen: Callable[[Container], bool]) -> No
 def _route(environment: Environment, containers: list[Container]) -> None:
     sites: dict[str, list[Container]] = {}
     for container in filter(lambda container: container.serves, containers):
-        sites.setdefault(container.deployed.url, []).append(container)
+        sites.setdefault(container.deployed.address(container.part), []).append(container)
     text = NOBODY + "".join(_site(url, here) for url, here in sorted(sites.items()))
     command = ("exec", "--interactive", PROXY, "caddy", "reload", "--adapter", "caddyfile")
     _docker(environment, *command, "--config", "-", stdin=text)
@@ -165,7 +175,7 @@ def _site(url: str, containers: list[Container]) -> str:
     whole = [container for container in newest if container.deployed.share == 100][-1:]
     canary = newest[-1:] if newest[-1].deployed.share < 100 else []
     share = canary[0].deployed.share if canary else 0
-    names = " ".join(f"{container.name}:8000" for container in [*whole, *canary])
+    names = " ".join(f"{c.name}:{PORTS[c.part]}" for c in [*whole, *canary])
     part = math.gcd(share, 100)  # small weights alternate often: Caddy serves each weight in a row
     pair = f"{(100 - share) // part} {share // part}"
     weights = f"lb_policy weighted_round_robin {pair}" if canary else ""
@@ -184,6 +194,7 @@ def _containers(environment: Environment) -> list[Container]:
         Container(
             name=row["Name"].removeprefix("/"),
             app=row["Config"]["Labels"][f"{PREFIX}app"],
+            part=row["Config"]["Labels"].get(f"{PREFIX}part", ""),
             deployed=Deployed.read(row["Config"]["Labels"]),
             running=row["State"]["Running"],
             stopped_at=row["State"]["FinishedAt"],

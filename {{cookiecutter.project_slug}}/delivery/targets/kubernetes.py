@@ -1,11 +1,12 @@
 """A Kubernetes cluster, by kubectl alone: one namespace an environment, one Deployment a version.
 
 The annotations of the pods are the record: `status` reads what the cluster runs, and `undo` is the
-cluster's own.
+cluster's own. The dashboard is a Deployment of its own; it follows the version that is kept.
 """
 
 import datetime
 import json
+import os
 import subprocess
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -17,12 +18,14 @@ import yaml
 
 from .. import DeliveryError
 from ..environments import REVIEW, Environment
-from ..image import project
-from . import ASK, Deployed
+from ..image import DASHBOARD, project
+from . import ASK, PATHS, Deployed
 
 SECRETS = ("DEPLOY_KUBECONFIG",)  # of CI
 OVERLAYS = Path("deploy/kubernetes/overlays")
 STABLE, CANARY = "service", "service-canary"
+NAME = "app.kubernetes.io/name"
+KINDS = "deployments,services,ingresses,networkpolicies,secrets"  # of a dashboard
 LOCK = "delivery-lock"
 LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
@@ -54,14 +57,11 @@ def lock(environment: Environment) -> Generator[None]:
 
 def up(environment: Environment, wanted: Deployed) -> None:
     """Start a version; Kubernetes gives it requests only where its own probes pass."""
-    documents = _render(environment)
-    for document in documents:
-        _place(document, environment, wanted)
+    documents = _render(environment, wanted)
     if wanted.share < 100:
         documents = [d for d in documents if d["kind"] == "Deployment"]
         _shrink(documents[0], environment, wanted.share)
-    text = yaml.safe_dump_all(documents, sort_keys=False)
-    _kubectl(environment, "apply", "--filename", "-", stdin=text)
+    _apply(environment, documents)
 
 
 def ask(environment: Environment, wanted: Deployed) -> str:
@@ -71,17 +71,24 @@ def ask(environment: Environment, wanted: Deployed) -> str:
     pods = _kubectl(environment, "get", "pods", *here, *chosen).split()
     if not pods:
         raise DeliveryError(f"no pod of {wanted.version} runs")
-    return _kubectl(environment, "exec", pods[0], *here, "--", "python", "-c", ASK)
+    return _kubectl(environment, "exec", pods[0], *here, "--", "python", "-c", ASK, *PATHS[""])
 
 
 def keep(environment: Environment, wanted: Deployed) -> None:
-    """Wait until every pod is of the version; without a share, a canary beside it goes."""
+    """Wait until every pod is of the version; without a share, its dashboard follows it.
+
+    A canary beside it then goes.
+    """
     here = ("--namespace", _namespace(environment))
     name = STABLE if wanted.share == 100 else CANARY
     wait = f"--timeout={environment.ready_seconds}s"
     _kubectl(environment, "rollout", "status", f"deployment/{name}", *here, wait)
-    if wanted.share == 100:
-        _kubectl(environment, "delete", "deployment", CANARY, *here, "--ignore-not-found")
+    if wanted.share < 100:
+        return
+    _kubectl(environment, "delete", "deployment", CANARY, *here, "--ignore-not-found")
+    _show(environment, wanted)
+    if wanted.dashboard:
+        _kubectl(environment, "rollout", "status", f"deployment/{DASHBOARD}", *here, wait)
 
 
 def undo(environment: Environment, wanted: Deployed) -> None:
@@ -92,12 +99,14 @@ def undo(environment: Environment, wanted: Deployed) -> None:
         return
     if wanted not in status([environment]):  # it never arrived
         return
-    if not previous(environment):
+    if not (before := previous(environment)):
         down(environment)
         return
     _kubectl(environment, "rollout", "undo", f"deployment/{STABLE}", *here)
     chosen = ("--selector", f"slot={wanted.stamp}", "--ignore-not-found")
     _kubectl(environment, "delete", "replicasets", *here, *chosen)
+    if wanted.dashboard:
+        _show(environment, before)
 
 
 def down(environment: Environment) -> None:
@@ -118,7 +127,7 @@ def previous(environment: Environment) -> Deployed | None:
 def status(places: Iterable[Environment]) -> list[Deployed]:
     """What serves on the clusters of some environments."""
     found: list[Deployed] = []
-    chosen = ("--selector", f"app.kubernetes.io/part-of={_slug()}")
+    chosen = ("--selector", f"app.kubernetes.io/part-of={_slug()},{NAME}={STABLE}")
     for place in {environment.at: environment for environment in places}.values():
         words = ("get", "deployments", "--all-namespaces", *chosen, "--output", "json")
         found += map(_read, json.loads(_kubectl(place, *words))["items"])
@@ -129,14 +138,34 @@ def _read(document: dict[str, Any]) -> Deployed:
     return Deployed.read(document["spec"]["template"]["metadata"]["annotations"])
 
 
-def _render(environment: Environment) -> list[dict[str, Any]]:
+def _show(environment: Environment, wanted: Deployed) -> None:
+    """Bring up the dashboard of a version; without one, take away what is there."""
+    here = ("--namespace", _namespace(environment), "--ignore-not-found")
+    if wanted.dashboard:
+        _apply(environment, _render(environment, wanted, DASHBOARD))
+    elif _kubectl(environment, "get", "deployment", DASHBOARD, *here, "--output", "json"):
+        _kubectl(environment, "delete", KINDS, "--selector", f"{NAME}={DASHBOARD}", *here)
+
+
+def _apply(environment: Environment, documents: list[dict[str, Any]]) -> None:
+    text = yaml.safe_dump_all(documents, sort_keys=False)
+    _kubectl(environment, "apply", "--filename", "-", stdin=text)
+
+
+def _render(environment: Environment, wanted: Deployed, part: str = "") -> list[dict[str, Any]]:
     name = REVIEW if environment.name.startswith(f"{REVIEW}-") else environment.name
     if not (OVERLAYS / name).is_dir():
         raise DeliveryError(f"{OVERLAYS / name} is missing: copy the folder of staging", 2)
-    return list(yaml.safe_load_all(_kubectl(environment, "kustomize", str(OVERLAYS / name))))
+    documents = []
+    for document in yaml.safe_load_all(_kubectl(environment, "kustomize", str(OVERLAYS / name))):
+        name_of_part = document["metadata"].get("labels", {}).get(NAME)
+        if (name_of_part == DASHBOARD) == (part == DASHBOARD):
+            _place(document, environment, wanted, part)
+            documents.append(document)
+    return documents
 
 
-def _place(document: dict[str, Any], environment: Environment, wanted: Deployed) -> None:
+def _place(document: dict[str, Any], environment: Environment, wanted: Deployed, part: str) -> None:
     metadata, spec = document["metadata"], document.get("spec", {})
     metadata.setdefault("labels", {})["app.kubernetes.io/part-of"] = _slug()
     if document["kind"] == "Namespace":
@@ -145,11 +174,17 @@ def _place(document: dict[str, Any], environment: Environment, wanted: Deployed)
     metadata["namespace"] = _namespace(environment)
     if document["kind"] == "Deployment":
         pod = spec["template"]
-        pod["metadata"]["labels"]["slot"] = wanted.stamp
         pod["metadata"].setdefault("annotations", {}).update(wanted.labels())
-        pod["spec"]["containers"][0]["image"] = f"{wanted.image}@{wanted.digest}"
+        if part:
+            image = f"{wanted.image}-{part}@{wanted.dashboard}"
+        else:
+            image = f"{wanted.image}@{wanted.digest}"
+            pod["metadata"]["labels"]["slot"] = wanted.stamp
+        pod["spec"]["containers"][0]["image"] = image
+    if document["kind"] == "Secret" and part:
+        document["stringData"] = {"DASHBOARD_PASSWORD": os.environ["DASHBOARD_PASSWORD"]}
     if document["kind"] == "Ingress":
-        address = urlsplit(wanted.url)
+        address = urlsplit(wanted.address(part))
         spec["rules"][0]["host"] = address.hostname
         if address.scheme == "https":
             spec["tls"] = [{"hosts": [address.hostname], "secretName": "service-tls"}]

@@ -1,9 +1,11 @@
 """Dashboard: what is the model worth, for whom is it weak, what would it show, is it well?
 
 By `make dashboard`, for people. It reads reports/ and the running service (SERVICE of the
-environment), nothing else. Streamlit runs this file from top to bottom at each click.
+environment), nothing else. Whom other machines reach asks for DASHBOARD_PASSWORD first. Streamlit
+runs this file from top to bottom at each click.
 """
 
+import hmac
 import json
 import os
 import urllib.error
@@ -24,6 +26,8 @@ def main() -> None:
     """One page of four parts."""
     st.set_page_config("The model and its service", layout="wide")
     st.title("The model and its service")
+    if not is_open():
+        return
     metrics = read("metrics.json")
     if metrics is None:
         st.error("There are no reports yet: run `make reproduce`.")
@@ -39,6 +43,24 @@ def main() -> None:
         show_ranking()
     with well:
         show_health(read("monitor.json"))
+
+
+def is_open() -> bool:
+    """Whether this session may look: after the password, or on this machine without one."""
+    password = os.environ.get("DASHBOARD_PASSWORD", "")
+    local = st.get_option("server.address") in ("127.0.0.1", "localhost")
+    if st.session_state.get("open") or (local and not password):
+        return True
+    if not password:
+        st.error("Other machines reach this page: set DASHBOARD_PASSWORD, and start it again.")
+        return False
+    given = st.text_input("Password", type="password")
+    if hmac.compare_digest(given.encode(), password.encode()):
+        st.session_state["open"] = True
+        st.rerun()
+    if given:
+        st.error("This is not the password.")
+    return False
 
 
 def read(name: str) -> Any:
