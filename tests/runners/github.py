@@ -92,4 +92,5 @@ def _job(found: dict, github: dict, event: Event) -> Job:
                 job.caches.append(cache)
             case "actions/upload-artifact":
                 job.artifacts.append(options["path"])
+                job.fragile += [] if step["runsAfterFailure"] else [options["path"]]
     return job
