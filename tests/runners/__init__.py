@@ -70,6 +70,7 @@ class Job:
     Attributes:
         depth: 0 is the full history, None no checkout at all.
         merges: the commit that is merged into the checkout.
+        origin: the address that the checkout leaves, where it leaves no credentials for it.
         fragile: the artifacts that a failed job does not leave.
     """
 
@@ -79,6 +80,7 @@ class Job:
     env: dict[str, str] = field(default_factory=dict)
     depth: int | None = 0
     merges: str = ""
+    origin: str = ""
     caches: list[Cache] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
     fragile: list[str] = field(default_factory=list)

@@ -83,6 +83,7 @@ def _job(found: dict, github: dict, event: Event) -> Job:
                 job.steps.append(Step(*known))
             case "actions/checkout":
                 job.depth = int(options.get("fetch-depth", 1))
+                job.origin = f"{github['server_url']}/{github['repository']}"
                 if options.get("persist-credentials") is not False:
                     raise Refused(f"{job.name}: the checkout leaves its credentials")
                 if options.get("ref", github["sha"]) != github["sha"]:

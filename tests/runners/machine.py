@@ -29,12 +29,14 @@ class Machine:
 
     Attributes:
         origin: the repository.
-        folder: for the workspaces, and for the caches that outlive them.
+        folder: for what jobs leave, and for the caches that outlive them.
+        work: for the workspace, at one path for all jobs, and for the byte code made there.
         env: what each job has, whatever its own variables are.
     """
 
     origin: Path
     folder: Path
+    work: Path
     env: dict[str, str]
 
     def run(self, jobs: list[Job], commit: str) -> dict[str, Result]:
@@ -52,14 +54,15 @@ class Machine:
 
     def _run(self, job: Job, commit: str) -> Result:
         place = self.folder / "jobs" / f"{len(list(self.folder.glob('jobs/*')))}-{job.name}"
-        workspace, temporary = self.folder / "work", place / "tmp"  # one path: byte code is shared
+        workspace, temporary = self.work / "space", place / "tmp"
+        shutil.rmtree(workspace, ignore_errors=True)  # of a job that was broken off
         for path in (workspace, temporary, place / "artifacts"):
             path.mkdir(parents=True)
         self._check_out(job, commit, workspace)
         env = {name: value for name, value in os.environ.items() if name.startswith(SAFE)}
         env |= {name: str(value) for name, value in job.env.items()}
         env |= self.env | {"HOME": str(place), "TMPDIR": str(temporary)}
-        env |= {"PYTHONPYCACHEPREFIX": str(self.folder / "pyc")}
+        env |= {"PYTHONPYCACHEPREFIX": str(self.work / "pyc")}
         for cache in job.caches:
             self._restore(cache, workspace)
         code, log = _run_steps(job, workspace, env)
@@ -91,6 +94,8 @@ class Machine:
         if job.merges:
             who = ("-c", "user.name=machine", "-c", "user.email=machine@localhost")
             git(*who, "merge", "--quiet", "--no-edit", job.merges)
+        if job.origin:
+            git("remote", "set-url", "origin", job.origin)
 
     def _restore(self, cache: Cache, workspace: Path) -> None:
         """Bring the folder of this key, or the newest of those that begin like it."""
