@@ -124,7 +124,8 @@ def repository(bake, scratch, git):
         for name in FILES[provider]:
             place = project / name
             shutil.copytree(place, folder / name) if place.is_dir() else shutil.copy(place, folder)
-        for name in ("dvc.lock", "uv.lock", "params.yaml", "dvc.yaml"):
+        (folder / "src").mkdir()
+        for name in ("dvc.lock", "uv.lock", "params.yaml", "dvc.yaml", "src/model.py"):
             (folder / name).write_text("as it was\n")
         git(folder, "init", "--quiet", "--initial-branch=main")
         git(folder, "remote", "add", "origin", "https://forge.example/team/ranker.git")
@@ -184,7 +185,7 @@ def verbs(job) -> list[str]:
             found.append(shown.removeprefix(PYTHON).partition(" --environment")[0])
         elif line.endswith("make setup"):
             found.append("make setup")
-        elif not re.match(r"test |apt-get |git remote |git config ", line):
+        elif not re.match(r"test |apt-get |git (checkout|remote|config) ", line):
             found.append(line)
     # GitLab's tools are installed first; who pushes says as whom
     assert found.pop(0) == "make setup", f"{job.name} does not begin with its environment"

@@ -1,4 +1,4 @@
-"""The files of GitHub and GitLab are executed: the first push, a change, and the button.
+"""Each provider's file is executed: the first push, a change, the button, a tag, and the clock.
 
 What a job needs from outside is real (git, the registry, the storage) or a stand-in that says no to
 what it does not know (the provider's API, docker). Jobs run in fresh clones, and share nothing but
@@ -8,6 +8,7 @@ the storage and the provider's cache.
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 import registry
@@ -15,7 +16,7 @@ from conftest import PYTHON, copy
 from forges import serving
 from node import node  # noqa: F401
 from runners import Event
-from team import FORGES, Team
+from team import FORGES, TODAY, Team
 from test_delivery_check import EMPTY, write_notebook
 
 SMALL = {
@@ -27,9 +28,13 @@ SMALL = {
     r"\w+\.model_\w+": -9.0,
     "depth": 4,
 }
-GITHUB = [pytest.param("github", marks=pytest.mark.xdist_group("ci-github"))]
-GITLAB = [pytest.param("gitlab", marks=pytest.mark.xdist_group("ci-gitlab"))]
+EVERY = {"check", "reproduce", "report", "image"}
+CLOCK = {"MONITOR": "true", "RETRAIN": "true"}
+TOLD = ("github", "gitlab")  # the others start nothing when a pull request is closed
 pytestmark = pytest.mark.slow
+everywhere = pytest.mark.parametrize(
+    "provider", [pytest.param(name, marks=pytest.mark.xdist_group(f"ci-{name}")) for name in FORGES]
+)
 
 
 def change(path, **values):
@@ -70,64 +75,80 @@ def history(bake, scratch, user):
 
 
 @pytest.fixture
-def team(provider, tmp_path, git, node, needs):  # noqa: F811
+def team(provider, tmp_path, scratch, git, node, needs):  # noqa: F811
     """Make the repository of the provider that the test names."""
     images = registry.running(needs("docker-registry"), tmp_path / "images")
     with serving(FORGES[provider]()) as forge, images as address:
-        yield Team(provider, tmp_path, git, node, forge, address)
+        yield Team(provider, tmp_path, scratch / "machine", git, node, forge, address)
     pids = tmp_path / "hosts/pids"
     for pid in pids.read_text().split() if pids.exists() else ():
         subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("provider", GITHUB)
-def test_the_first_push_to_github(provider, team, history, bake):
+@everywhere
+def test_the_first_push(provider, team, history, bake):
     start = team.commit(bake(ci=provider), history[0], "main")
-    results = team.run_github(Event("push", sha=start, base=start))
-    assert set(results) == {"check", "reproduce", "report", "image"}
+    results = team.run(Event("push", sha=start, base=start))
+    assert set(results) == EVERY
     assert "nothing was reproduced yet" in results["check"].log
     assert results["reproduce"].log.count("Running stage") == 5
 
 
-@pytest.mark.parametrize("provider", GITHUB)
-def test_a_pull_request_and_the_button(provider, team, history, bake):
+@everywhere
+def test_a_pull_request_the_button_and_the_end(provider, team, history, bake):
     opened = propose(team, history, bake(ci=provider))
-    results = team.run_github(opened)
+    results = team.run(opened)
+    assert set(results) == EVERY | {"notebooks", "review-app"}
     assert len(team.forge.comments) == 1
-    assert (results["report"].artifacts / "report.html").exists()
+    assert list(results["report"].artifacts.rglob("report.html"))
     assert "idea.ipynb" in results["notebooks"].log
     assert team.serves("review-7") == [opened.sha]
-    chosen = {"verb": "deploy", "environment": "staging", "version": opened.sha}
-    team.run_github(Event("button", sha=opened.base, base=opened.base, inputs=chosen))
-    assert team.serves("staging") == [opened.sha]
-
-
-@pytest.mark.parametrize("provider", GITLAB)
-def test_the_first_push_to_gitlab(provider, team, history, bake):
-    start = team.commit(bake(ci=provider), history[0], "main")
-    passed = team.run_gitlab(Event("push", sha=start, base=start))
-    assert passed == {"check", "reproduce", "report", "build"}
-
-
-@pytest.mark.parametrize("provider", GITLAB)
-def test_a_merge_request_and_the_button(provider, team, history, bake):
-    opened = propose(team, history, bake(ci=provider))
-    passed = team.run_gitlab(opened)
-    assert passed == {"check", "reproduce", "report", "notebooks", "build", "review-app"}
-    assert len(team.forge.comments) == 1
-    artifacts = team.folder / "clone/.gitlab-ci-local/artifacts"
-    assert (artifacts / "report/reports/delivery/report.html").exists()
-    assert team.serves("review-7") == [opened.sha]
-    assert team.run_gitlab(opened, "review-app-down") == {"review-app-down"}
-    assert team.serves("review-7") == []
     chosen = {"VERB": "deploy", "ENVIRONMENT": "staging", "VERSION": opened.sha}
     button = Event("button", sha=opened.base, base=opened.base, inputs=chosen)
-    assert team.run_gitlab(button) == {"deploy"}
+    assert set(team.run(button)) == {"deploy"}
+    swept = Event("schedule", variables=opened.variables, sha=opened.base, base=opened.base)
+    for end in [replace(opened, kind="closed"), swept] if provider in TOLD else [swept]:
+        if not team.serves("review-7"):
+            team.run(opened, "review-app")
+        team.run(end)
+        assert team.serves("review-7") == []
     assert team.serves("staging") == [opened.sha]
+
+
+@everywhere
+def test_a_tag_is_deployed(provider, team, history, bake):
+    start = team.commit(bake(ci=provider), history[1], "main")
+    team.git(team.origin, "tag", "v1")
+    pushed = Event("tag", variables={"TAG_ENVIRONMENT": "staging"}, sha=start, base=start)
+    team.run(pushed, "image", "deploy-tag")  # the other jobs are those of a push
+    assert team.serves("staging", "version") == ["v1"]
+    assert team.serves("staging") == [start]
+
+
+@everywhere
+def test_what_the_clock_starts(provider, team, history, bake):
+    start = team.commit(bake(ci=provider), history[1], "main")
+
+    def ring(job, **ends):
+        clock = Event("schedule", schedule=job, variables=CLOCK, sha=start, base=start)
+        return team.run(clock, **ends)[job]
+
+    watched = ring("monitor", broken="monitor")
+    assert "0 requests on the last day" in watched.log
+    assert list(watched.artifacts.rglob("monitor.html"))
+    assert len(team.forge.issues) == 1
+    ring("retrain")
+    (pull,) = team.forge.pulls
+    title, branch, *_ = team.forge.proposal(pull)
+    assert title.startswith(f"Retrain on data up to {TODAY} (")
+    assert f'until: "{TODAY}"' in team.git(team.origin, "show", f"{branch}:params.yaml")
+    assert "There is no later release of the template." in ring("template-update").log
 
 
 def propose(team, history, project):
-    """Commit a model to main and a change on a branch; its pull request."""
+    """Commit a model to main and a change on a branch, while main goes on; the pull request."""
     _, main, changed = history
-    base, head = team.commit(project, main, "main"), team.commit(project, changed, "change")
+    team.commit(project, main, "main")
+    head = team.commit(project, changed, "change")
+    base = team.go_on("main")
     return Event("pull_request", variables={"REVIEW_APPS": "true"}, sha=head, base=base)

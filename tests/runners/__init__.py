@@ -6,6 +6,8 @@ does not know: a key, an action, a function. GitHub's and GitLab's are decided b
 """
 
 from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
 
 
 class Refused(Exception):  # noqa: N818 (it reads as a sentence)
@@ -21,6 +23,7 @@ class Event:
         variables: what the project has set; secrets: likewise, and no fork sees them.
         inputs: what a person chose at the button.
         schedule, button: which of them it is.
+        sha, base: the commit, and the target's own; merge: of both, if the provider makes one.
     """
 
     kind: str
@@ -32,6 +35,7 @@ class Event:
     button: str = "deploy"
     sha: str = ""
     base: str = ""
+    merge: str = ""
     notebooks: bool = True
 
     @property
@@ -61,17 +65,34 @@ class Cache:
 
 @dataclass
 class Job:
-    """What one machine does; `depth` 0 is the full history, None no checkout at all."""
+    """What one machine does.
+
+    Attributes:
+        depth: 0 is the full history, None no checkout at all.
+        merges: the commit that is merged into the checkout.
+        origin: the address that the checkout leaves, where it leaves no credentials for it.
+        fragile: the artifacts that a failed job does not leave.
+    """
 
     name: str
     needs: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     depth: int | None = 0
+    merges: str = ""
+    origin: str = ""
     caches: list[Cache] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
+    fragile: list[str] = field(default_factory=list)
     minutes: int = 0
     runner: str = ""
     permissions: dict[str, str] = field(default_factory=dict)
     exclusive: str = ""
     manual: bool = False
+
+
+def fingerprint(folder: Path, pattern: str) -> str:
+    """The hash of the files that a cache's key names; empty if there are none."""
+    found = sorted(folder.glob(pattern.replace("**", "**/*")))
+    files = [path.read_bytes() for path in found if path.is_file()]
+    return sha256(b"".join(files)).hexdigest()[:12] if files else ""

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from . import Cache, Event, Job, Refused, Step
+from . import Cache, Event, Job, Refused, Step, fingerprint
+from .conditions import holds
 
 REASONS = {
     "pull_request": "PullRequest",
@@ -21,7 +22,6 @@ JOB = {"job", "deployment", "dependsOn", "condition", "timeoutInMinutes", "pool"
 JOB |= {"steps", "environment", "strategy"}
 STEP = {"checkout", "fetchDepth", "fetchTags", "task", "inputs", "displayName", "script", "env"}
 STEP |= {"template", "parameters", "publish", "artifact", "condition"}
-TOKEN = re.compile(r"\s*(?:(\w+)\(|variables\['([\w.]+)'\]|'([^']*)'|([,)]))")
 
 
 def plan(folder: Path, event: Event) -> list[Job]:
@@ -43,7 +43,7 @@ def plan(folder: Path, event: Event) -> list[Job]:
         _only(STAGE, stage, stage["stage"])
         if stage.get("dependsOn", [] if stage is file["stages"][0] else None) != []:
             raise Refused(f"{stage['stage']}: stages that wait are not known here")
-        if _holds(_fill(stage.get("condition", "succeeded()"), given), variables):
+        if holds(_fill(stage.get("condition", "succeeded()"), given), variables):
             jobs += _jobs(stage["jobs"], file, folder, given, variables, event)
     return jobs
 
@@ -66,7 +66,7 @@ def _predefined(event: Event) -> dict[str, str]:
         "Build.Reason": REASONS[event.kind],
         "Build.SourceBranch": ref,
         "Build.SourceBranchName": event.tag or "main",
-        "Build.SourceVersion": event.sha,
+        "Build.SourceVersion": event.merge or event.sha,
         "Build.Repository.Name": "ranker",
         "Build.BuildId": "1",
         "System.CollectionUri": "https://forge.example/team/",
@@ -98,7 +98,7 @@ def _jobs(rows, file, folder, given, variables, event) -> list[Job]:
         known = {other.get("job") for other in rows}
         if unknown := set(needs) - known:
             raise Refused(f"{name} waits for {unknown}, which is no job")
-        if left & set(needs) or not _holds(
+        if left & set(needs) or not holds(
             _fill(row.get("condition", "succeeded()"), given), variables
         ):
             left.add(name)
@@ -114,7 +114,7 @@ def _jobs(rows, file, folder, given, variables, event) -> list[Job]:
         steps = row.get("steps") or row["strategy"]["runOnce"]["deploy"]["steps"]
         secrets = {} if event.fork else event.secrets
         for step in _expand(steps, folder, given):
-            _step(job, step, own, secrets)
+            _step(job, step, own, secrets, folder)
         jobs.append(job)
     return jobs
 
@@ -140,7 +140,7 @@ def _expand(steps: list, folder: Path, given: dict) -> list[dict]:
     return found
 
 
-def _step(job: Job, step: dict, variables: dict, secrets: dict) -> None:
+def _step(job: Job, step: dict, variables: dict, secrets: dict, folder: Path) -> None:
     after_failure = step.get("condition") == "succeededOrFailed()"
     if step.get("condition", "succeeded()") not in ("succeeded()", "succeededOrFailed()"):
         raise Refused(f"condition {step['condition']} of a step is not known here")
@@ -152,11 +152,24 @@ def _step(job: Job, step: dict, variables: dict, secrets: dict) -> None:
             job.steps.append(Step(_macros(script, variables, {}), env, True, after_failure))
         case {"task": "Cache@2", "inputs": {"key": key, "path": path, **rest}}:
             _only({"restoreKeys"}, rest, "Cache@2")
-            job.caches.append(Cache(path, _macros(key, variables, {}), rest.get("restoreKeys")))
+            key = _key(_macros(key, variables, {}), folder)
+            job.caches.append(Cache(path, key, rest.get("restoreKeys")))
         case {"publish": path, "artifact": _}:
             job.artifacts.append(path)
+            job.fragile += [] if after_failure else [path]
         case _:
             raise Refused(f"step {step} is not known here")
+
+
+def _key(key: str, folder: Path) -> str:
+    """A cache's key with its files hashed; like Azure, refuse one that names no file."""
+    parts = key.split(" | ")
+    for place, part in enumerate(parts):
+        if re.search(r"[./*]", part) and not part.startswith('"'):
+            if not (digest := fingerprint(folder, part)):
+                raise Refused(f"the key of a cache names {part}, and there is no such file")
+            parts[place] = f"{part} {digest}"
+    return " | ".join(parts)
 
 
 def _fill(value: Any, given: dict) -> Any:
@@ -178,43 +191,8 @@ def _fill(value: Any, given: dict) -> Any:
 def _macros(text: str, variables: dict, secrets: dict) -> str:
     """Replace `$(name)`; like Azure, leave one that is not set as it stands."""
     known = {name.lower(): value for name, value in (variables | secrets).items()}
-    known["pipeline.workspace"] = "$PIPELINE_WORKSPACE"
+    known["pipeline.workspace"] = "/agent/1"
     return re.sub(r"\$\(([\w.]+)\)", lambda m: known.get(m[1].lower(), m[0]), str(text))
-
-
-def _holds(condition: str, variables: dict) -> bool:
-    tokens = TOKEN.findall(condition)
-    if "".join(m[0] for m in TOKEN.finditer(condition)) != condition:
-        raise Refused(f"condition {condition} is not known here")
-    known = {name.lower(): value for name, value in variables.items()}
-
-    def read():
-        call, variable, text, _ = tokens.pop(0)
-        if variable:
-            return known.get(variable.lower(), "")
-        if not call:
-            return text
-        values = []
-        while tokens[0][3] != ")":
-            values.append(read())
-            if tokens[0][3] == ",":
-                tokens.pop(0)
-        tokens.pop(0)
-        lower = [value.lower() if isinstance(value, str) else value for value in values]
-        functions = {
-            "and": lambda: all(values),
-            "eq": lambda: lower[0] == lower[1],
-            "in": lambda: lower[0] in lower[1:],
-            "ne": lambda: lower[0] != lower[1],
-            "or": lambda: any(values),
-            "startsWith": lambda: lower[0].startswith(lower[1]),
-            "succeeded": lambda: True,
-        }
-        if call not in functions:
-            raise Refused(f"{call} in a condition is not known here")
-        return functions[call]()
-
-    return bool(read())
 
 
 def _only(known: set, found: dict, place: str) -> None:

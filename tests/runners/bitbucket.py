@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from . import Cache, Event, Job, Refused, Step
+from . import Cache, Event, Job, Refused, Step, fingerprint
 
 ROOT = {"image", "clone", "definitions", "pipelines"}
 STEP = {"name", "oidc", "size", "max-time", "caches", "services", "script", "condition"}
@@ -29,7 +29,10 @@ def plan(folder: Path, event: Event) -> list[Job]:
             continue
         rows = row.get("parallel", [row])
         _only({"parallel", "step"}, row, "pipeline")
-        here = [_job(item["step"], file, env, before) for item in rows if _wanted(item, event)]
+        wanted = [item["step"] for item in rows if _wanted(item, event)]
+        here = [_job(step, file, env, before, folder) for step in wanted]
+        for job in here if event.kind == "pull_request" else ():
+            job.merges = event.base  # on each machine anew
         jobs += [job for job in here if not _leaves(job)]
         before = [job.name for job in here]
     return jobs
@@ -84,7 +87,7 @@ def _wanted(item: dict, event: Event) -> bool:
     return event.notebooks
 
 
-def _job(step: dict, file: dict, env: dict, before: list[str]) -> Job:
+def _job(step: dict, file: dict, env: dict, before: list[str], folder: Path) -> Job:
     _only(STEP, step, step["name"])
     if not step.get("script"):
         raise Refused(f"{step['name']} has no script")
@@ -101,7 +104,8 @@ def _job(step: dict, file: dict, env: dict, before: list[str]) -> Job:
         if name not in file["definitions"]["caches"]:
             raise Refused(f"{step['name']}: there is no cache {name}")
         known = file["definitions"]["caches"][name]
-        job.caches.append(Cache(known["path"], " ".join([name, *known["key"]["files"]])))
+        files = [f"{each} {fingerprint(folder, each)}" for each in known["key"]["files"]]
+        job.caches.append(Cache(known["path"], " ".join([name, *files])))
     job.artifacts = step.get("artifacts", [])
     job.steps = [Step("\n".join(step["script"]))]
     return job

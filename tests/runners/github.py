@@ -83,6 +83,7 @@ def _job(found: dict, github: dict, event: Event) -> Job:
                 job.steps.append(Step(*known))
             case "actions/checkout":
                 job.depth = int(options.get("fetch-depth", 1))
+                job.origin = f"{github['server_url']}/{github['repository']}"
                 if options.get("persist-credentials") is not False:
                     raise Refused(f"{job.name}: the checkout leaves its credentials")
                 if options.get("ref", github["sha"]) != github["sha"]:
@@ -92,4 +93,5 @@ def _job(found: dict, github: dict, event: Event) -> Job:
                 job.caches.append(cache)
             case "actions/upload-artifact":
                 job.artifacts.append(options["path"])
+                job.fragile += [] if step["runsAfterFailure"] else [options["path"]]
     return job

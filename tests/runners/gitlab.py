@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from . import Cache, Event, Job, Refused, Step
+from .machine import Result
 
 SOURCES = {"pull_request": "merge_request_event", "button": "web", "tag": "push"}
 
@@ -122,8 +123,10 @@ def _job(row: dict, found: dict, file: dict) -> Job:
     return job
 
 
-def run(folder: Path, event: Event, node: Path, env: dict[str, str], *names: str) -> str:
-    """Run the pipeline, or jobs by name, each in a copy of what git tracks; what they print."""
+def run(
+    folder: Path, event: Event, node: Path, env: dict[str, str], *names: str
+) -> dict[str, Result]:
+    """Run the pipeline, or jobs by name, each in a copy of what git tracks."""
     known = variables(event) | env
     options = [part for name, value in known.items() for part in ("--variable", f"{name}={value}")]
     program = (node / "node_modules/.bin/gitlab-ci-local").resolve()
@@ -137,6 +140,12 @@ def run(folder: Path, event: Event, node: Path, env: dict[str, str], *names: str
         stderr=subprocess.STDOUT,
         text=True,
     )
-    if done.returncode:
-        raise AssertionError(done.stdout)
-    return done.stdout
+    ended = re.findall(r"^ (PASS|FAIL|WARN)  ([\w-]+)", done.stdout, re.M)
+    if not ended or (done.returncode and all(end == "PASS" for end, _ in ended)):
+        raise Refused(done.stdout)
+    kept = folder / ".gitlab-ci-local"
+    logs = {name: (kept / "output" / f"{name}.log").read_text() for _, name in ended}
+    return {
+        name: Result(int(end != "PASS"), f"{name}\n{logs[name]}", kept / "artifacts" / name)
+        for end, name in ended
+    }

@@ -29,12 +29,14 @@ class Machine:
 
     Attributes:
         origin: the repository.
-        folder: for the workspaces, and for the caches that outlive them.
-        env: what each job has beside its own variables.
+        folder: for what jobs leave, and for the caches that outlive them.
+        work: for the workspace, at one path for all jobs, and for the byte code made there.
+        env: what each job has, whatever its own variables are.
     """
 
     origin: Path
     folder: Path
+    work: Path
     env: dict[str, str]
 
     def run(self, jobs: list[Job], commit: str) -> dict[str, Result]:
@@ -52,20 +54,21 @@ class Machine:
 
     def _run(self, job: Job, commit: str) -> Result:
         place = self.folder / "jobs" / f"{len(list(self.folder.glob('jobs/*')))}-{job.name}"
-        workspace, temporary = self.folder / "work", place / "tmp"  # one path: byte code is shared
+        workspace, temporary = self.work / "space", place / "tmp"
+        shutil.rmtree(workspace, ignore_errors=True)  # of a job that was broken off
         for path in (workspace, temporary, place / "artifacts"):
             path.mkdir(parents=True)
         self._check_out(job, commit, workspace)
         env = {name: value for name, value in os.environ.items() if name.startswith(SAFE)}
-        env |= self.env | {"HOME": str(place), "TMPDIR": str(temporary)}
-        env |= {"PYTHONPYCACHEPREFIX": str(self.folder / "pyc")}
         env |= {name: str(value) for name, value in job.env.items()}
+        env |= self.env | {"HOME": str(place), "TMPDIR": str(temporary)}
+        env |= {"PYTHONPYCACHEPREFIX": str(self.work / "pyc")}
         for cache in job.caches:
             self._restore(cache, workspace)
         code, log = _run_steps(job, workspace, env)
         for cache in job.caches if code == 0 else ():
             self._keep(cache, workspace)
-        for path in job.artifacts:
+        for path in set(job.artifacts) - set(job.fragile if code else ()):
             found = workspace / re.sub(r"/?\**$", "", path)
             if found.is_dir():
                 shutil.copytree(found, place / "artifacts", dirs_exist_ok=True)
@@ -88,14 +91,19 @@ class Machine:
         depth = ("--depth", job.depth) if job.depth else ()
         git("fetch", "--quiet", *depth, "origin", commit)
         git("checkout", "--quiet", "--detach", commit)
+        if job.merges:
+            who = ("-c", "user.name=machine", "-c", "user.email=machine@localhost")
+            git(*who, "merge", "--quiet", "--no-edit", job.merges)
+        if job.origin:
+            git("remote", "set-url", "origin", job.origin)
 
     def _restore(self, cache: Cache, workspace: Path) -> None:
         """Bring the folder of this key, or the newest of those that begin like it."""
         if cache.path.endswith("uv"):
             return  # libraries are those of this machine
-        found = [self.folder / "caches" / cache.key]
+        found = [self.folder / "caches" / _name(cache.key)]
         if cache.fallback is not None:
-            like = (self.folder / "caches").glob(f"{cache.fallback}*")
+            like = (self.folder / "caches").glob(f"{_name(cache.fallback)}*")
             found += sorted(like, key=lambda path: -path.stat().st_mtime)
         for path in found:
             if path.exists():
@@ -103,9 +111,13 @@ class Machine:
                 return
 
     def _keep(self, cache: Cache, workspace: Path) -> None:
-        path = self.folder / "caches" / cache.key
+        path = self.folder / "caches" / _name(cache.key)
         if (workspace / cache.path).exists() and not (path.exists() or cache.path.endswith("uv")):
             shutil.copytree(workspace / cache.path, path, symlinks=True)
+
+
+def _name(key: str) -> str:
+    return re.sub(r"[^\w.-]", "_", key)
 
 
 def _run_steps(job: Job, workspace: Path, env: dict[str, str]) -> tuple[int, str]:
