@@ -2,17 +2,18 @@
 
 `PROJECT/.venv/bin/python benchmarks/drift.py [WORLDS [DRIFTING]]` makes so many worlds where
 nothing drifted (300) and so many of each drift (10), each with its own seed: players, promotions,
-a model trained up to the release, and the log of three weeks. PROJECT is a default project.
+a model trained up to the release, and the log of three weeks. PROJECT is a default project. With
+`--documented` it looks only where the project's README says what is found, and prints each world.
 """
 
+import argparse
 import datetime
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -30,6 +31,16 @@ DAYS = (7, 14, 21, 28)  # since the release
 LINES = (500, 1000, 2000, 4000, 9100)  # of the last seven days, about; the last: all there are
 collect_anew = collect.snapshot
 KINDS = get_args(params.Drift.model_fields["kind"].annotation)
+Look = tuple[int, int]  # days since the release, lines of the last seven days
+LOOKS = [(days, count) for days in DAYS for count in LINES]
+DOCUMENTED: dict[str | None, Look] = {
+    "feature_shift": (7, 500),
+    "new_country": (14, 500),
+    "stale_pipeline": (7, 500),
+    "broken_feature": (7, 500),
+    "concept": (14, 2000),
+    None: (21, 9100),  # nothing drifts
+}
 COLLECT = {"until": str(RELEASE - datetime.timedelta(days=1))}
 # where nothing drifted a smaller world will do: there are three hundred of them
 SMALL = {
@@ -40,8 +51,8 @@ SMALL = {
 }
 
 
-def look(seed: int, kind: str | None) -> dict[tuple[int, int], list[str]]:
-    """Checks that alarm in a world, by days since the release and by lines."""
+def find(seed: int, kind: str | None, looks: list[Look]) -> dict[Look, list[str]]:
+    """Checks that alarm in a world, by look."""
     drift = params.Drift(kind=kind, start=RELEASE) if kind else None
     simulate = {} if drift else SMALL
     simulate |= {"seed": seed, "drift": drift.model_dump(mode="json") if drift else None}
@@ -51,10 +62,9 @@ def look(seed: int, kind: str | None) -> dict[tuple[int, int], list[str]]:
         with redirect_stdout(null), redirect_stderr(null):
             for stage in (collect, features, train, evaluate):
                 stage.main()
-            end = RELEASE + datetime.timedelta(days=DAYS[-1] if kind else 21)
+            end = RELEASE + datetime.timedelta(days=max(days for days, _ in looks))
             lines = log.answer(log.ask(RELEASE, end, drift))
-            looks = [(days, count) for days in DAYS for count in LINES] if kind else [(21, 9100)]
-            found = {key: alarms(lines, seed, *key) for key in looks}
+            found = {look: alarms(lines, seed, *look) for look in looks}
         os.chdir("/")
     return found
 
@@ -94,24 +104,50 @@ def alarms(lines: list[dict], seed: int, days: int, count: int) -> list[str]:
 
 
 def main() -> None:
-    """Print the share of false alarms, then the share of drifts that are found."""
-    worlds, drifting = (int(word) for word in (sys.argv[1:] + ["300", "10"][len(sys.argv) - 1 :]))
+    """What each world says at the documented size, or how often the monitor is right at each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("worlds", type=int, nargs="?", default=300)
+    parser.add_argument("drifting", type=int, nargs="?", default=10)
+    parser.add_argument("--documented", action="store_true")
+    asked = parser.parse_args()
+    seeds: dict[str | None, range] = dict.fromkeys(KINDS, range(1000, 1000 + asked.drifting))
+    seeds[None] = range(asked.worlds)
+    if asked.documented:
+        print_worlds(seeds)
+        return
     with ProcessPoolExecutor(2) as pool:
-        for kind in KINDS if drifting else ():
-            counts = Counter()
-            for found in pool.map(partial(look, kind=kind), range(1000, 1000 + drifting)):
-                counts.update(key for key, names in found.items() if names)
-            print(f"\n{kind}: found of {drifting}, by lines {LINES} of seven days")
-            for days in DAYS:
-                print(
-                    f"  after {days} days:", *(counts[days, lines] for lines in LINES), flush=True
-                )
-        false = Counter()
-        for number, found in enumerate(pool.map(partial(look, kind=None), range(worlds)), 1):
-            false.update(["any" for names in found.values() if names])
-            false.update(name for names in found.values() for name in names)
-            if number % 25 == 0 or number == worlds:
-                print(f"nothing drifted: {number} worlds, alarms {dict(false)}", flush=True)
+        for kind in KINDS if asked.drifting else ():
+            print_found(kind, pool.map(partial(find, kind=kind, looks=LOOKS), seeds[kind]))
+        nothing = partial(find, kind=None, looks=[DOCUMENTED[None]])
+        print_false(pool.map(nothing, seeds[None]), asked.worlds)
+
+
+def print_worlds(seeds: dict[str | None, range]) -> None:
+    """One world after the other at the documented size: a line of JSON with what alarms."""
+    for kind, numbers in seeds.items():
+        look = DOCUMENTED[kind]
+        for seed in numbers:
+            names = find(seed, kind, [look])[look]
+            print(json.dumps({"kind": kind, "seed": seed, "alarms": names}), flush=True)
+
+
+def print_found(kind: str, worlds: Iterable[dict[Look, list[str]]]) -> None:
+    """In how many worlds a drift is found."""
+    found = list(worlds)
+    counts = Counter(look for world in found for look, names in world.items() if names)
+    print(f"\n{kind}: found of {len(found)}, by lines {LINES} of seven days")
+    for days in DAYS:
+        print(f"  after {days} days:", *(counts[days, lines] for lines in LINES), flush=True)
+
+
+def print_false(worlds: Iterable[dict[Look, list[str]]], total: int) -> None:
+    """How many worlds alarm where nothing drifted."""
+    false = Counter()
+    for number, found in enumerate(worlds, 1):
+        (names,) = found.values()
+        false.update([*names, *(["any"] if names else [])])
+        if number % 25 == 0 or number == total:
+            print(f"nothing drifted: {number} worlds, alarms {dict(false)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,9 @@ def error_gain(sums: np.ndarray) -> np.ndarray:
 
 def _policy_terms(folder: Path, holdout: Any) -> np.ndarray:
     model, policy = load("model"), load("policy")
-    chosen = policy.choose(model.Model.open(folder), model.open_baseline(folder), holdout)
-    return policy.terms(chosen, holdout)[policy.MODEL]
+    baseline = model.open_baseline(folder)
+    best = policy.rank(model.Model.open(folder), baseline, holdout)[:, 0]
+    return policy.terms(policy.choose(best, baseline, holdout), holdout)[policy.MODEL]
 
 
 def _error_terms(folder: Path, holdout: Any) -> np.ndarray:

@@ -31,8 +31,12 @@ def main() -> None:
         raise StageError(f"models/ cannot be read ({error}): `dvc repro` makes it again") from None
     predicted = served.predict(holdout.inputs)
     terms = error_terms(holdout.target, predicted, baseline.predict(holdout.action_id))
-    chosen = policy.choose(served, baseline, holdout) if TASK.choice else {}
-    terms |= policy.terms(chosen, holdout)
+    chosen: dict[str, np.ndarray] = {}
+    if TASK.choice:
+        ranking = policy.rank(served, baseline, holdout)
+        chosen = policy.choose(ranking[:, 0], baseline, holdout)
+        terms |= policy.terms(chosen, holdout)
+        terms |= policy.order_terms(policy.places(ranking, holdout), holdout)
     metrics = measure(terms, holdout, parameters.evaluate)
     with replacing(METRICS) as new:
         new.write_text(json.dumps(metrics, indent=1) + "\n")
@@ -109,11 +113,11 @@ def errors(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def policy_values(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Value of each policy per example, and the share that the model earns more than the others."""
+    """Value of each policy per example, the model's gains as shares, and how right its order is."""
     names = (policy.RANDOM, policy.BEST_SINGLE, policy.MODEL)
     values = {name: policy.value(parts[name]) for name in names}
     gains = {f"model_over_{n}": ratio(values[policy.MODEL], values[n]) - 1 for n in names[:2]}
-    return values | gains
+    return values | gains | {"rank_correlation": policy.rank_correlation(parts[policy.ORDER])}
 
 
 def by_slice(terms: dict[str, np.ndarray], holdout: Examples, evaluate: Evaluate) -> pd.DataFrame:

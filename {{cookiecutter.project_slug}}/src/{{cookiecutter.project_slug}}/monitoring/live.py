@@ -11,11 +11,12 @@ from ..drift import State
 from ..examples import Examples
 from ..params import Params
 
-# metrics by group, and the best that each can be; None: the more the better
+# metrics by group, with what each says, and the best that it can be; None: the more the better
 WATCHED = {
-    ("error", "model_r2"): None,
-    ("error", "predicted_over_observed"): 1.0,
-    ("policy", "model_over_random"): None,
+    ("error", "model_r2"): ("share of what differs between outcomes that is explained", None),
+    ("error", "predicted_over_observed"): ("1 is neither too high nor too low", 1.0),
+    ("policy", "model_over_random"): ("what the best-ranked earns more than one at random", None),
+    ("policy", "rank_correlation"): ("does more come of what is ranked higher? 0 is chance", None),
 }
 WIDER = 1.5
 Interval = dict[str, float | None]
@@ -26,6 +27,7 @@ class Comparison:
     """A metric since the release, beside what the release promised."""
 
     name: str
+    meaning: str
     state: State
     live: Interval
     release: Interval
@@ -64,16 +66,19 @@ def measure(
 def join(connection: duckdb.DuckDBPyConnection, hours: float) -> dict[str, np.ndarray]:
     """Each example with the last ranking before it, if what was shown was ranked."""
     action, propensity = "0", "1.0"
-    predicted, chosen = "expected[1]", "0"
+    predicted, chosen, place = "expected[1]", "0", "0"
     if choice := TASK.choice:
         action, propensity = f"example.{choice.key}", f"example.{choice.propensity}"
-        predicted, chosen = f"expected[list_position(ranking, {action})]", "ranking[1]"
+        number = f"list_position(ranking, {action})"
+        predicted, chosen = f"expected[{number}]", "ranking[1]"
+        place = f"({number} - 1) / len(ranking)"
     age = f"epoch(example.{TASK.moment} - time)"
     query = f"""
         SELECT example.{TASK.entity_id} AS entity_id,
             any_value(example.{TASK.target})::DOUBLE AS target,
             any_value({action}) AS action_id, any_value({propensity})::DOUBLE AS propensity,
-            arg_max({predicted}, time) AS predicted, arg_max({chosen}, time) AS chosen
+            arg_max({predicted}, time) AS predicted, arg_max({chosen}, time) AS chosen,
+            arg_max({place}, time) AS place
         FROM answered JOIN {TASK.examples} AS example
         ON answered.entity_id = example.{TASK.entity_id} AND {age} BETWEEN 0 AND {hours * 3600}
         WHERE {predicted} IS NOT NULL
@@ -98,15 +103,9 @@ def _metrics(outcomes: dict[str, np.ndarray], parameters: Params) -> dict:
     predicted = outcomes["predicted"].astype(float)
     terms = evaluate.error_terms(examples.target, predicted, baseline.predict(shown))
     if TASK.choice:
-        best = baseline.action_ids[np.argmax(baseline.means)]
-        terms |= policy.terms(
-            {
-                policy.RANDOM: shown,
-                policy.BEST_SINGLE: np.full(len(shown), best),
-                policy.MODEL: outcomes["chosen"],
-            },
-            examples,
-        )
+        chosen = policy.choose(outcomes["chosen"], baseline, examples)
+        terms |= policy.terms(chosen, examples)
+        terms |= policy.order_terms(outcomes["place"], examples)
     certain = {"confidence": parameters.monitor.confidence}
     return evaluate.measure(terms, examples, parameters.evaluate.model_copy(update=certain))
 
@@ -114,10 +113,11 @@ def _metrics(outcomes: dict[str, np.ndarray], parameters: Params) -> dict:
 def compare(metrics: dict, release: dict) -> list[Comparison]:
     """Alarm where the interval is far from that of the release, and not for the better."""
     found = []
-    for (group, name), best in WATCHED.items():
+    for (group, name), (meaning, best) in WATCHED.items():
         if name in metrics.get(group, {}) and name in release.get(group, {}):
             live, promised = metrics[group][name], release[group][name]
-            found.append(Comparison(name, _judge(live, promised, best), live, promised))
+            state = _judge(live, promised, best)
+            found.append(Comparison(name, meaning, state, live, promised))
     return found
 
 

@@ -51,7 +51,8 @@ def _comparison(comparison: dict[str, Any]) -> str:
         f"{name} {_figure(x['value'])} ({_figure(x['low'])} to {_figure(x['high'])})"
         for name, x, _ in rows
     )
-    return _row(comparison["name"], comparison["state"], words, _whiskers(rows))
+    meaning = f'<tr class="meaning"><td colspan="4">{html.escape(comparison["meaning"])}</td></tr>'
+    return _row(comparison["name"], comparison["state"], words, _whiskers(rows)) + meaning
 
 
 def _figure(number: float | None) -> str:

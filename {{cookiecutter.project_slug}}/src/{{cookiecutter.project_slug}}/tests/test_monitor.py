@@ -95,11 +95,21 @@ def test_a_broken_feature_is_named(project, lines):
     assert "spend_84d" in report["verdict"]
 
 
-def test_a_model_that_ranks_the_wrong_way_round_is_found_by_its_outcomes(project, lines):
+def test_a_model_that_promises_too_much_is_found_by_its_outcomes(project, lines):
     wrong = [line | {"expected": [9 * x for x in line["expected"]]} for line in lines]
     report, _ = watch(wrong)
     assert states(report)["outcomes"] == "alarm"
     assert "predicted_over_observed" in report["verdict"]
+
+
+def test_a_model_that_ranks_the_wrong_way_round_is_found_by_its_outcomes(project, lines):
+    turned = [line | {n: line[n][::-1] for n in ("ranking", "expected")} for line in lines]
+    report, _ = watch(turned)
+    states = {found["name"]: found["state"] for found in report["live"]["comparisons"]}
+    assert states["rank_correlation"] == "alarm", report["live"]
+    assert states["model_r2"] == "ok"  # each promotion is promised what it was
+    assert "rank_correlation" in report["verdict"]
+    assert "does more come of what is ranked higher?" in monitor.PAGE.read_text()
 
 
 def test_too_few_lines_are_no_verdict_and_no_alarm(project, lines):

@@ -6,6 +6,7 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from .. import evaluate, policy, simulate
 from ..examples import Examples
@@ -50,7 +51,7 @@ def skewed(rows, truth, shares):
 
 def estimate(rows, chosen):
     """The value of each policy with its 99 % interval."""
-    terms = policy.terms(chosen, rows)
+    terms = policy.terms(chosen, rows) | policy.order_terms(np.zeros(len(rows)), rows)
     one = np.ones(len(rows))
     terms |= evaluate.error_terms(rows.target, one, one)
     settings = Evaluate(resamples=300, confidence=0.99, seed=1)
@@ -78,6 +79,40 @@ def test_the_estimate_agrees_with_the_truth(world, equal):
     for name, true_value in true_values.items():
         assert estimated[name]["low"] < true_value < estimated[name]["high"], name
     assert estimated["model_over_best_single"]["low"] > 0
+
+
+def correlation(expected, rows, ids):
+    """What came of the examples, against the order of what is expected of each action (n, m)."""
+    place = policy.places(ids[np.argsort(-expected, axis=1)], rows)
+    sums = policy.order_terms(place, rows)[policy.ORDER].sum(axis=0)
+    return policy.rank_correlation(sums), spearmanr(-place, rows.target)[0]
+
+
+def test_the_order_is_judged_by_spearmans_correlation(world):
+    rows, truth, ids = world
+    found, expected = correlation(truth, rows, ids)
+    assert found == pytest.approx(expected)
+    assert found > 0.1
+    assert correlation(-truth, rows, ids)[0] == pytest.approx(-found, abs=0.02)
+    anyhow = np.random.default_rng(2).random(truth.shape)
+    assert correlation(anyhow, rows, ids)[0] == pytest.approx(0, abs=0.02)
+
+
+def test_what_was_shown_more_often_counts_no_more_for_the_order(world):
+    rows, truth, ids = world
+    fair, _ = correlation(truth, rows, ids)
+    kept, known = skewed(rows, truth, np.where(ids == 7, 20.0, 1.0))  # it is cheap: all buy it
+    weighted, plain = correlation(known, kept, ids)
+    assert abs(weighted - fair) < 0.025 < abs(plain - fair)
+
+
+@pytest.mark.parametrize("target", [0.0, 7.0])
+def test_where_nothing_differs_there_is_no_order(target):
+    ids, one = np.arange(30), np.ones(30)
+    rows = Examples(ids, target * one, np.empty((30, 0)), ids, one, {})
+    terms = policy.order_terms(ids / 30, rows)[policy.ORDER]
+    with np.errstate(all="raise"):
+        assert np.isnan(policy.rank_correlation(terms[:7].sum(axis=0)))
 
 
 def test_a_policy_that_nobody_tried_has_no_value():
