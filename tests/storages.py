@@ -8,6 +8,7 @@ import getpass
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def process(*command: str | Path, port: int, log: Path, **variables: str) -> Ite
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,
         )
     wire = None
     try:
@@ -123,11 +125,12 @@ def process(*command: str | Path, port: int, log: Path, **variables: str) -> Ite
     finally:
         if wire:
             wire.close()
-        server.terminate()
+        with suppress(ProcessLookupError):  # a group, as `node` may be a script around the server
+            os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)
             server.wait(10)
 
 
