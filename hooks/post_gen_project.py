@@ -247,8 +247,11 @@ def commit(context: dict, project: Path) -> None:
     plain = [word for setting in PLAIN for word in ("-c", setting)]
     git(project, *plain, "add", "--all", **FRUGAL)
     message = f"Start from cd4ml-template {revision}".strip()
-    arguments = ("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
-    git(project, *plain, *arguments, **name_people(context, project))
+    # not `git commit`, which hashes all once more: the files are as young as their index
+    tree = git(project, "write-tree")
+    start = git(project, "commit-tree", tree, "-m", message, **name_people(context, project))
+    note = f"commit (initial): {message}"
+    git(project, *plain, "update-ref", "-m", note, "HEAD", start)
 
 
 def name_people(context: dict, project: Path) -> dict[str, str]:

@@ -73,7 +73,8 @@ AWKWARD = {
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_settings_do_not_stop_the_commit(render, git, bake, tmp_path, name):
-    for hook in ("pre-commit", "commit-msg", "prepare-commit-msg", "post-commit"):
+    hooks = "pre-commit", "commit-msg", "prepare-commit-msg", "post-commit", "reference-transaction"
+    for hook in hooks:
         write_tool(tmp_path / "template" / "hooks" / hook, f"touch {tmp_path}/ran; exit 1\n")
     (tmp_path / "ignored").write_text("*.lock\n*.yaml\n")
     paths = {name: tmp_path / name for name in ("template", "ignored")}
