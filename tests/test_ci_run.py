@@ -32,9 +32,15 @@ EVERY = {"check", "reproduce", "report", "image"}
 CLOCK = {"MONITOR": "true", "RETRAIN": "true"}
 TOLD = ("github", "gitlab")  # the others start nothing when a pull request is closed
 pytestmark = pytest.mark.slow
-everywhere = pytest.mark.parametrize(
-    "provider", [pytest.param(name, marks=pytest.mark.xdist_group(f"ci-{name}")) for name in FORGES]
-)
+
+
+def at(*names):
+    """Run a test at some providers, each in a group of its own."""
+    marked = (pytest.param(name, marks=pytest.mark.xdist_group(f"ci-{name}")) for name in names)
+    return pytest.mark.parametrize("provider", list(marked))
+
+
+everywhere = at(*FORGES)
 
 
 def change(path, **values):
@@ -113,6 +119,15 @@ def test_a_pull_request_the_button_and_the_end(provider, team, history, bake):
         team.run(end)
         assert team.serves("review-7") == []
     assert team.serves("staging") == [opened.sha]
+
+
+@at("github", "gitlab", "azure")  # Bitbucket runs it in the fork
+def test_a_fork_is_built_and_reported_without_a_word_to_the_project(provider, team, history, bake):
+    opened = replace(propose(team, history, bake(ci=provider)), fork=True)
+    results = team.run(opened, "report", "image")
+    assert list(results["report"].artifacts.rglob("report.html"))
+    assert "built, and not pushed: a fork has no secret" in results["image"].log
+    assert team.forge.wrote() == []
 
 
 @everywhere
