@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = features.__name__.rpartition(".")[0]
 # they change no output; parameters are named one by one
 SHARED = {"__init__", "errors", "params", "stage"}
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text().replace("${package}", PACKAGE))["stages"]
 LISTING = """
 import importlib, sys
 importlib.import_module(sys.argv[1])
