@@ -12,6 +12,7 @@ A target starts a version beside the one that serves, and lets requests reach it
     status(places)         what serves, read where it runs: no record that could disagree
 """
 
+import datetime
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from ..environments import Environment, address
 from ..image import DASHBOARD
 
 PREFIX = "delivery."
+LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
 # Asked within the container: it needs neither a name in the DNS nor an open port.
 PATHS = {
@@ -115,3 +117,11 @@ def find() -> Target:
         return cast(Target, importlib.import_module(f"{__name__}.{module.name}"))
     sentence = "this project was made without a deploy target (`deploy: none`): nothing can run it"
     raise DeliveryError(sentence, 2)
+
+
+def require_abandoned(environment: Environment, since: str) -> None:
+    """Raise DeliveryError if the lock that is held since then (ISO 8601) may still be in use."""
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(since)
+    if age < datetime.timedelta(minutes=LOCK_MINUTES):
+        sentence = f"another deploy to {environment.name} is under way since {since[:19]}"
+        raise DeliveryError(f"{sentence}: try again when it is done")

@@ -5,7 +5,6 @@ A container that runs serves, one that is stopped is the version before, and one
 with a dashboard is two containers, which come and go together.
 """
 
-import datetime
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from typing import Any
 from .. import DeliveryError
 from ..environments import Environment
 from ..image import DASHBOARD, project
-from . import ASK, PATHS, PREFIX, Deployed
+from . import ASK, PATHS, PREFIX, Deployed, require_abandoned
 
 SECRETS = ("SSH_PRIVATE_KEY", "SSH_KNOWN_HOSTS")  # of CI, for hosts that are asked by ssh
 PROXY = "delivery-proxy"
@@ -34,7 +33,6 @@ SITE = """
 }
 """
 NOBODY = "http:// {\n\trespond 404\n}\n"  # for a host name that no environment has
-LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
 
 @dataclass(frozen=True)
@@ -64,22 +62,14 @@ def lock(environment: Environment) -> Generator[None]:
     try:
         _docker(environment, *create)
     except DeliveryError:
-        _break(environment, name)
+        require_abandoned(environment, _inspect(environment, name)[0]["Created"])
+        _docker(environment, "rm", "--force", name)
         _docker(environment, *create)
     try:
         yield
     finally:
         with suppress(DeliveryError):
             _docker(environment, "rm", "--force", name)
-
-
-def _break(environment: Environment, name: str) -> None:
-    since = _inspect(environment, name)[0]["Created"]
-    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(since)
-    if age < datetime.timedelta(minutes=LOCK_MINUTES):
-        sentence = f"another deploy to {environment.name} is under way since {since[:19]}"
-        raise DeliveryError(f"{sentence}: try again when it is done")
-    _docker(environment, "rm", "--force", name)
 
 
 def up(environment: Environment, wanted: Deployed) -> None:

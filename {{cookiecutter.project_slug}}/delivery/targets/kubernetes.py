@@ -4,7 +4,6 @@ The annotations of the pods are the record: `status` reads what the cluster runs
 cluster's own. The dashboard is a Deployment of its own; it follows the version that is kept.
 """
 
-import datetime
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ import yaml
 from .. import DeliveryError
 from ..environments import REVIEW, Environment
 from ..image import DASHBOARD, project
-from . import ASK, PATHS, Deployed
+from . import ASK, PATHS, Deployed, require_abandoned
 
 SECRETS = ("DEPLOY_KUBECONFIG",)  # of CI
 OVERLAYS = Path("deploy/kubernetes/overlays")
@@ -27,7 +26,6 @@ STABLE, CANARY = "service", "service-canary"
 NAME = "app.kubernetes.io/name"
 KINDS = "deployments,services,ingresses,networkpolicies,secrets"  # of a dashboard
 LOCK = "delivery-lock"
-LOCK_MINUTES = 15  # an older lock was left by somebody who was killed
 
 
 @contextmanager
@@ -41,11 +39,7 @@ def lock(environment: Environment) -> Generator[None]:
         environment, "get", "configmap", LOCK, *here, "--ignore-not-found", "--output", "json"
     )
     if held:
-        since = json.loads(held)["metadata"]["creationTimestamp"]
-        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(since)
-        if age < datetime.timedelta(minutes=LOCK_MINUTES):
-            sentence = f"another deploy to {environment.name} is under way since {since}"
-            raise DeliveryError(f"{sentence}: try again when it is done")
+        require_abandoned(environment, json.loads(held)["metadata"]["creationTimestamp"])
         _kubectl(environment, "delete", "configmap", LOCK, *here, "--ignore-not-found")
     _kubectl(environment, "create", "configmap", LOCK, *here)
     try:
