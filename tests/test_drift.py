@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 FOUND_BY = {
     "feature_shift": {"drift"},
     "new_country": {"drift"},
-    "stale_pipeline": {"drift"},
+    "stale_pipeline": {"drift", "features"},
     "broken_feature": {"drift"},
     "concept": {"outcomes"},
     None: set(),

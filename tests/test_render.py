@@ -56,7 +56,7 @@ def test_every_file_parses(variation):
         elif path.suffix in {".json", ".ipynb"}:
             json.loads(text)
         elif path.suffix in {".yaml", ".yml"}:
-            yaml.safe_load(text)
+            list(yaml.safe_load_all(text))
         elif path.suffix == ".toml":
             tomllib.loads(text)
 

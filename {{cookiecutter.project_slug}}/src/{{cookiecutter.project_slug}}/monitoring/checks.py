@@ -50,12 +50,10 @@ def check_service(facts: dict[str, Any], settings: Monitor) -> list[Check]:
 
 
 def check_freshness(facts: dict[str, Any], model_age: float, settings: Monitor) -> list[Check]:
-    """The newest fact behind the rankings, and the newest that the model learned from, in days."""
+    """What the rankings know of the days before them, and the model of those before now."""
     age = facts["feature_age_days"]
     unknown = age is None or facts["rankings"] < settings.min_rows
-    newest = (
-        f"the newest event behind the rankings is {age or 0:.1f} days older than the newest one"
-    )
+    newest = f"nine of ten rankings know nothing of the {age or 0:.1f} days before them"
     learned = f"the model knows nothing of the last {max(model_age, 0):.0f} days"
     others = facts["other_models"]
     foreign = f"; {others:,} rankings are of other models" if others else ""

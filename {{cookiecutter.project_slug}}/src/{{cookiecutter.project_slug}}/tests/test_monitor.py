@@ -87,6 +87,12 @@ def test_each_fault_of_the_service_is_named(project, lines, fields, check):
     assert report["verdict"].startswith("ALARM: ")
 
 
+def test_somebody_who_joins_does_not_hide_that_no_events_arrive(project, lines):
+    stale = change(lines, known_until="2026-02-20T00:00:00+00:00")
+    report, _ = watch(lines[::20] + [line for n, line in enumerate(stale) if n % 20])
+    assert states(report)["features"] == "alarm"
+
+
 def test_a_broken_feature_is_named(project, lines):
     broken = [line | {"features": line["features"] | {"spend_84d": None}} for line in lines]
     report, code = watch(broken)
