@@ -43,7 +43,7 @@ def compare(commands: dict[str, tuple[str, ...]]) -> dict[str, float]:
 
     The least, because all that disturbs a run adds to it: other load and cold caches. In memory,
     where there is such a folder and TMPDIR names no other: each run removes hundreds of files, and
-    ext4 then searches minutes long for inodes to give (up to a fifth of what a render costs).
+    ext4 then searches minutes long for inodes to give (up to a third of what a render costs).
     """
     asked = os.environ.get("TMPDIR")
     with tempfile.TemporaryDirectory(dir=asked or (MEMORY if MEMORY.is_dir() else None)) as root:
