@@ -18,7 +18,10 @@ RUNS = 5
 NAME = {
     f"GIT_{role}_{part}": "b@b.b" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
 }
-QUIET = {"CD4ML_LOCK": "0", "CD4ML_INIT": "1", "UV": str(Path(sys.executable).parent / "uv")}
+TOOLS = Path(sys.executable).parent
+# git finds the notebooks' filter, as it does in a project that is set up
+FOUND = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
+QUIET = {"CD4ML_LOCK": "0", "CD4ML_INIT": "1", "UV": str(TOOLS / "uv"), "PATH": FOUND}
 UPDATE = (sys.executable, "-m", "delivery", "template-update")
 
 

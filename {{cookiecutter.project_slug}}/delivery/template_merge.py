@@ -58,7 +58,7 @@ def _write_tree(render: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         own = {"GIT_DIR": home, "GIT_WORK_TREE": str(render), "GIT_INDEX_FILE": f"{folder}/index"}
         git(*PLAIN, "add", "--all", "--force", folder=render, env=own)
-        tree = git("write-tree", folder=render, env=own)
+        tree = git(*PLAIN, "write-tree", folder=render, env=own)  # it may look at young files again
         if prefix:
             own["GIT_INDEX_FILE"] = f"{folder}/nested"
             git("read-tree", f"--prefix={prefix}", tree, folder=render, env=own)
