@@ -184,7 +184,7 @@ class Params(Section):
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check the parameters; raises StageError that names each wrong one."""
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text()))
+        return Params.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
     except FileNotFoundError:
         raise StageError(f"{path} is not here: run from the project's root") from None
     except yaml.YAMLError as error:
